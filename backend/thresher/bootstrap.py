@@ -1,0 +1,1 @@
+"""The one composition root: settings become a database, a model client, an engine and workflows."""

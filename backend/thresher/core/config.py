@@ -1,0 +1,78 @@
+"""Settings: read where a process starts, passed on as values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from thresher.core.errors import BadConfiguration
+
+
+class Provider(StrEnum):
+    """Who reads the subtrees. ``AUTO`` takes the first that is configured: azure, openai, else structural."""
+
+    AUTO = "auto"
+    STRUCTURAL = "structural"
+    OPENAI = "openai"
+    AZURE = "azure"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set by environment variable or in ``.env``; ``.env.example`` explains each."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    database_url: str = "sqlite:///thresher.db"
+    enable_parallel_processing: bool = True
+    max_parallel_nodes: int = Field(default=10, ge=1, le=1024)
+
+    llm_provider: Provider = Provider.AUTO
+    llm_model: str | None = None
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    azure_openai_endpoint: str | None = None
+    azure_openai_api_key: SecretStr | None = None
+    azure_openai_deployment: str | None = None
+    openai_api_version: str = "2024-10-21"
+    request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    max_output_tokens: int = Field(default=4096, ge=16)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    mask_pii: bool = True
+    prices_file: Path | None = None
+
+    max_retries: int = Field(default=3, ge=0, le=100)
+    retry_base_seconds: float = Field(default=1.0, gt=0)
+    retry_max_seconds: float = Field(default=300.0, gt=0)
+    lease_seconds: float = Field(default=60.0, ge=3)
+
+    max_subtree_bytes: int = Field(default=32_768, ge=1_024)
+    max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
+    max_depth: int = Field(default=256, ge=1, le=1_024)
+    keep_payloads: bool = False
+
+    log_level: str = Field(default="WARNING", pattern="^(?i:debug|info|warning|error|critical)$")
+    log_format: str = Field(default="console", pattern="^(console|json)$")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the settings of this process; ``overrides`` win over the environment.
+
+    Raises:
+        BadConfiguration: a variable is unusable; the message names each one and says why.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
+    except ValidationError as error:
+        raise BadConfiguration(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    """One sentence per unusable variable, without the value of secrets."""
+    sentences = [
+        f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg'].lower()}"
+        for problem in error.errors(include_input=False, include_url=False)
+    ]
+    return "Unusable settings: " + "; ".join(sentences) + ". See .env.example for what each variable takes."

@@ -1,0 +1,115 @@
+"""Every error of Thresher; the class of an error decides what happens next.
+
+``BadInput``        the user can mend it: one sentence, exit code 2, nothing stored as if it were whole.
+``RetryableError``  the same item may succeed later: tried again within its bound.
+``PermanentError``  the same item can never succeed: a dead letter at once.
+``FatalError``      no item of the run can succeed: the run fails at once, the other items stay pending.
+"""
+
+from __future__ import annotations
+
+
+class ThresherError(Exception):
+    """Root of all errors that Thresher raises on purpose.
+
+    The message is written for the person at the terminal: what was wrong, where, and what to do.
+    """
+
+
+class BadInput(ThresherError):
+    """Raised when something the user gave (file, path, option, setting) cannot be used."""
+
+
+class MalformedDocument(BadInput):
+    """Raised when a document is not well-formed XML.
+
+    ``line`` and ``column`` count from 1 and are 0 where the place is unknown.
+    """
+
+    def __init__(self, message: str, *, line: int = 0, column: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class UnsafeDocument(MalformedDocument):
+    """Raised when a document declares entities or is over a bound on depth, size, attributes or ratio."""
+
+
+class NothingMatched(BadInput):
+    """Raised when no element of the document is matched by the paths asked for."""
+
+
+class BadConfiguration(BadInput):
+    """Raised when a setting, a command line option or a configuration file is unusable."""
+
+
+class NotFound(BadInput):
+    """Raised when an identifier names nothing."""
+
+
+class StateConflict(BadInput):
+    """Raised when what was asked for does not fit the state of the run."""
+
+
+class DatabaseUnusable(BadInput):
+    """Raised when the database cannot be opened, is of another version, or cannot be written."""
+
+
+class RetryableError(ThresherError):
+    """Raised when the same item may succeed later.
+
+    ``retry_after`` is the time in seconds that the other side asked for, None where it named none.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(ThresherError):
+    """Raised when the same item can never succeed."""
+
+
+class FatalError(ThresherError):
+    """Raised when no item of the run can succeed (a wrong key, no quota, a full disk)."""
+
+
+class DatabaseUnavailable(RetryableError):
+    """Raised when the database does not answer for now (connection lost, locked for too long)."""
+
+
+class StorageFailed(FatalError):
+    """Raised when the database can no longer be written (disk full, read-only, corrupt)."""
+
+
+class TransientLLMError(RetryableError):
+    """Raised when a model request failed in a way that may pass: connection, time-out, 5xx, 408, 409."""
+
+
+class RateLimited(TransientLLMError):
+    """Raised when the model's server refused a request because of a rate limit (429)."""
+
+
+class ModelUnreachable(FatalError):
+    """Raised before a run starts when the model's server cannot be reached or does not speak the protocol."""
+
+
+class AuthenticationFailed(FatalError):
+    """Raised when the model's server refuses the key (401, 403)."""
+
+
+class QuotaExhausted(FatalError):
+    """Raised when the account at the model's server has no quota or credit left."""
+
+
+class PermanentLLMError(PermanentError):
+    """Raised when a model request can never succeed as it is (400, 404, 413, 422, refusal, content filter)."""
+
+
+class UnusableAnswer(PermanentError):
+    """Raised when the answer ladder is exhausted: the answer is not what the schema asks for."""
+
+
+class AnswerTruncated(PermanentError):
+    """Raised when an answer was cut by its length and the subtree cannot be split further."""

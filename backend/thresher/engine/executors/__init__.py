@@ -1,0 +1,1 @@
+"""Ways of handing items to workers."""

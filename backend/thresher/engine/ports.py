@@ -1,0 +1,128 @@
+"""What the engine asks of others: a store that keeps its rows, and a workflow that knows the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from thresher.engine.work import (
+    Claim,
+    Completion,
+    Counts,
+    ItemSpec,
+    JsonObject,
+    NewRun,
+    Outcome,
+    Run,
+    RunReport,
+    RunStatus,
+    Totals,
+    Usage,
+)
+
+
+class AttemptContext(Protocol):
+    """What an item sees of the engine while it is processed; belongs to one attempt, used by one thread."""
+
+    @property
+    def run(self) -> Run:
+        """The run as it was when this session of it started."""
+
+    def record_usage(self, usage: Usage) -> None:
+        """Adds what a request cost. Kept whether the attempt succeeds or fails."""
+
+    def keep_answer(self, raw_answer: str) -> None:
+        """Keeps a raw answer, which is stored only where the attempt fails."""
+
+    def raise_if_stopping(self) -> None:
+        """Raises ``Interrupted`` where the run is being stopped: call it before anything that costs."""
+
+
+class Workflow(Protocol):
+    """The domain part of a run."""
+
+    @property
+    def kind(self) -> str:
+        """The name under which runs of this workflow are stored."""
+
+    def plan(self, run: Run) -> Iterable[ItemSpec]:
+        """Streams the items of a run.
+
+        Deterministic: the same run yields the same keys in the same sequence, so that planning goes on where
+        a killed process left it.
+
+        Raises:
+            BadInput: the source cannot be read (to its end); items yielded before stay.
+        """
+
+    def process(self, claim: Claim, context: AttemptContext) -> Outcome:
+        """Does the work of one item. Called from worker threads, many at a time.
+
+        Raises:
+            RetryableError, PermanentError, FatalError: see ``core.errors``; any other exception is a defect
+            and counts as permanent for this item.
+        """
+
+
+class Store(Protocol):
+    """Keeps runs, items and attempts. Every method is one transaction and safe to call from any thread."""
+
+    def create_run(self, new: NewRun) -> Run:
+        """Stores a run as pending, with an identifier of its own that sorts by time of creation."""
+
+    def get_run(self, run_id: str) -> Run:
+        """Returns a run.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+
+    def set_run_status(self, run_id: str, status: RunStatus) -> None:
+        """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``."""
+
+    def end_run(self, report: RunReport) -> None:
+        """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the status is PAUSED)."""
+
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec]) -> int:
+        """Stores planned items, ignoring keys the run has already; ``planned`` grows by ``len(specs)``.
+
+        Returns how many were new.
+        """
+
+    def finish_planning(self, run_id: str, details: JsonObject) -> None:
+        """Marks the plan as complete and merges ``details`` into the run's."""
+
+    def claim(self, run_id: str, owner: str, limit: int, lease: float) -> Sequence[Claim]:
+        """Leases up to ``limit`` due pending items to ``owner`` for ``lease`` seconds, in order of position.
+
+        No item is ever leased to two owners at once, whatever the number of processes.
+        """
+
+    def finish(self, completion: Completion) -> bool:
+        """Writes the end of an attempt: records, children, attempt and item state, in one transaction.
+
+        Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
+        another process took the item).
+        """
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Gives back claims that were never started, as if they had not been claimed."""
+
+    def renew(self, owner: str, lease: float) -> int:
+        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+
+    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
+        """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
+
+        Each gets an attempt row LOST. An item lost ``max_losses`` times is dead with class ``WorkerLost``.
+        """
+
+    def counts(self, run_id: str) -> Counts:
+        """Counts the run's items by state."""
+
+    def totals(self, run_id: str) -> Totals:
+        """Sums the run's attempts."""
+
+    def next_due(self, run_id: str) -> datetime | None:
+        """When the next pending item is due or the next lease expires; None where nothing is open."""

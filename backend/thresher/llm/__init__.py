@@ -1,0 +1,1 @@
+"""Language models: clients, structured answers, masking, grounding, prices."""

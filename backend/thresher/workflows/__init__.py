@@ -1,0 +1,1 @@
+"""The domain parts that stand on the engine."""

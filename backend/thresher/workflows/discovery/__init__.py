@@ -1,0 +1,1 @@
+"""XML discovery: facts from every subtree of a document."""
