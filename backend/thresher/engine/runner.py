@@ -22,7 +22,7 @@ from thresher.engine.planner import Planner
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished, RunStarted, RunStopping, Tally
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import Claim, Completion, Counts, JsonObject, Run, RunReport, RunStatus
+from thresher.engine.work import Claim, Completion, Counts, JsonObject, RunReport, RunStatus
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +57,10 @@ class Runner:
         options: RunnerOptions | None = None,
         resources: Resources | None = None,
     ) -> None:
-        self._store = store
-        self._workflow = workflow
-        self._options = options or RunnerOptions()
-        self._resources = resources or Resources()
+        self.store = store
+        self.workflow = workflow
+        self.options = options or RunnerOptions()
+        self.resources = resources or Resources()
 
     def run(
         self,
@@ -76,48 +76,37 @@ class Runner:
             KeyboardInterrupt: asked twice to stop; the run is paused, items in hand are pending again.
             ThresherError: the store itself failed.
         """
-        session = _Session(self._store, self._workflow, self._options, run_id, control or RunControl())
-        session.listeners = tuple(listeners)
-        session.resources = self._resources
-        return session.work(executor)
+        return _Session(self, run_id, executor, tuple(listeners), control or RunControl()).work()
 
 
 class _Session:
     """One session of a run: from a start or resume to its end, interruption or failure."""
 
-    listeners: tuple[Listener, ...] = ()
-    resources: Resources
-
     def __init__(
-        self, store: Store, workflow: Workflow, options: RunnerOptions, run_id: str, control: RunControl
+        self, runner: Runner, run_id: str, executor: Executor, listeners: tuple[Listener, ...], control: RunControl
     ) -> None:
-        self._store = store
-        self._workflow = workflow
-        self._options = options
+        self._started = time.monotonic()
+        self._store = runner.store
+        self._options = runner.options
+        self._executor = executor
+        self._listeners = listeners
+        self._listening = Lock()  # listeners are called one at a time
         self._control = control
         self._owner = this_process()
-        self._started = time.monotonic()
         self._held: dict[int, Claim] = {}  # leased by this session and not yet ended
-        self._listening = Lock()  # listeners are called one at a time
-        self._last_recovery = self._started
-        self._run = store.get_run(run_id)
+        self._run = self._store.get_run(run_id)
         self._recover()
-        self._run = self._begin()
+        self._resumed = self._run.started_at is not None
+        self._store.set_run_status(run_id, RunStatus.RUNNING)
+        workflow = runner.workflow
+        counts, complete = self._counts(), self._run.planning_complete
+        self._tally = Tally(counts, planning_complete=complete, workers=executor.workers)
+        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources)
+        self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
 
-    def _begin(self) -> Run:
-        resumed = self._run.started_at is not None
-        self._store.set_run_status(self._run.run_id, RunStatus.RUNNING)
-        self._resumed = resumed
-        return self._store.get_run(self._run.run_id)
-
-    def work(self, executor: Executor) -> RunReport:
+    def work(self) -> RunReport:
         """The whole session."""
-        run_id = self._run.run_id
-        complete = self._run.planning_complete
-        self._tally = Tally(self._counts(), planning_complete=complete, workers=executor.workers)
-        self._attempts = Attempts(self._store, self._workflow, self._options.retry, self._control, self.resources)
-        self._planner = Planner(self._store, self._workflow, self._run, self._tally, self._options.ahead)
-        self._executor = executor
+        executor = self._executor
         self._emit(RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot()))
         executor.start(self._work_on)
         try:
@@ -238,7 +227,7 @@ class _Session:
     def _emit(self, event: Event) -> None:
         """Tells every listener; one that fails is logged and does not disturb the run."""
         with self._listening:
-            for listener in self.listeners:
+            for listener in self._listeners:
                 try:
                     listener(event)
                 except Exception:
