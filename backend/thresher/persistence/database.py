@@ -1,0 +1,286 @@
+"""The database as a process sees it: one engine, reads by any thread, writes one group at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.orm import ORMExecuteState, Session, scoped_session, sessionmaker
+
+from thresher.core.errors import DatabaseUnusable
+from thresher.persistence.failures import storage_failure
+from thresher.persistence.group_commit import Batch, GroupCommit
+
+A = TypeVar("A")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_OLDEST_SQLITE = (3, 35)  # the first with UPDATE ... RETURNING
+_PAGE_CACHE_KIB = 512  # per connection; SQLite's default of 2 MB is too much for 64 threads
+_KEPT_CONNECTIONS = 5  # stay open in the pool; more are opened when needed and closed after use
+_POSTGRES_CONNECTIONS = 64  # at most, for one process
+
+# How a transaction begins, as an execution option: a writer takes SQLite's write lock at once, a reader never.
+_ACCESS = "thresher_access"
+_WRITE: Mapping[str, Any] = {_ACCESS: "write"}
+_READ: Mapping[str, Any] = {_ACCESS: "read", "postgresql_readonly": True}
+
+
+def create_engine(url: str, *, busy_timeout: float = 30.0, connect_timeout: float = 10.0) -> sa.Engine:
+    """Opens a database by its SQLAlchemy URL and makes sure that it answers.
+
+    ``sqlite:///file`` (one connection per transaction, WAL) or ``postgresql://user@host/name`` (psycopg 3).
+    ``sqlite://`` is a file of its own in the directory for temporary files, removed with the engine: threads
+    cannot share SQLite's in-memory database without sharing a transaction.
+
+    ``busy_timeout`` is the longest wait for a lock that another process holds, ``connect_timeout`` for the server;
+    both in seconds.
+
+    Raises:
+        DatabaseUnusable: the URL is not one of these, the folder is missing or not writable, the file is not a
+            database, or the server does not answer. The message names no password.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = _create_sqlite_engine(parsed, busy_timeout)
+    else:
+        engine = _create_postgres_engine(parsed, busy_timeout, connect_timeout)
+    try:
+        with engine.execution_options(**_READ).connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    except (exc.SQLAlchemyError, sqlite3.Error) as error:
+        engine.dispose()
+        raise DatabaseUnusable(_why_unusable(parsed, error)) from error
+    return engine
+
+
+class ThreadSafeDatabaseManager:
+    """Gives every thread its own session for reading, and all of them one writer that commits in groups.
+
+    Writes go through ``write_with_lock``, ``write_batched`` or ``transaction``; they are serialized behind a mutex,
+    and a thread that writes holds no connection of its own. Where another process has the database locked, writers
+    wait up to the engine's ``busy_timeout``. See docs/concepts/durability.md.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._reader = engine.execution_options(**_READ)
+        writer = sessionmaker(engine.execution_options(**_WRITE), expire_on_commit=False)
+        self._group_commit = GroupCommit(writer)
+        self._sessions = scoped_session(sessionmaker(engine, class_=_ThreadSession, expire_on_commit=False))
+
+    def get_session(self) -> Session:
+        """This thread's own session, made on first use; ``cleanup_session`` gives its connection back.
+
+        Meant for reading. It may write and commit too, then outside the mutex: on SQLite it takes the write lock
+        with its first write, so do not call ``write_with_lock`` from the same thread before it is committed.
+        """
+        return self._sessions()
+
+    def cleanup_session(self) -> None:
+        """Ends this thread's session, rolling back what was not committed; its connection returns to the pool."""
+        self._sessions.remove()
+
+    def write_with_lock(self, write_func: Callable[[Session], T]) -> T:
+        """Runs ``write_func(session)`` in a transaction and returns its result after the commit.
+
+        Units of many threads share one commit. If one of a group fails all are run once more, so ``write_func``
+        must be re-runnable: it reads and writes by its session alone, and does nothing slow. Called within another
+        unit or ``transaction()`` of the same thread it joins that one, under a savepoint.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer for now; trying again may help.
+            StorageFailed: the database can no longer be written.
+            Exception: whatever ``write_func`` raised; then nothing of it is kept.
+        """
+        result: T = self._group_commit.submit(_call_each, write_func)
+        return result
+
+    def write_batched(self, batch: Batch[A, R], argument: A) -> R:
+        """Like ``write_with_lock``, for units of one shape: ``batch(session, arguments)`` returns one result each.
+
+        The arguments of all threads that wait with the same ``batch`` come in one call, so that their rows can be
+        written by one statement. Where the call fails each is run again on its own.
+        """
+        return self._group_commit.submit(batch, argument)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A write transaction of its own under the mutex, committed when the block ends, rolled back if it raises.
+
+        All other writers of the process wait for the block: prefer ``write_with_lock`` where threads compete.
+        """
+        with self._group_commit.transaction() as session:
+            yield session
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read-only transaction that sees one state of the database and leaves nothing open.
+
+        Raises:
+            DatabaseUnavailable, StorageFailed: the database cannot be read.
+        """
+        try:
+            with Session(self._reader, expire_on_commit=False) as session:
+                yield session
+        except (exc.SQLAlchemyError, sqlite3.Error) as error:
+            failure = storage_failure(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+    def close(self) -> None:
+        """Ends the writer and this thread's session and closes all connections that are not in use."""
+        self._sessions.remove()
+        self._group_commit.close()
+        self.engine.dispose()
+
+
+def _call_each(session: Session, functions: Sequence[Callable[[Session], Any]]) -> list[Any]:
+    results = []
+    for function in functions:
+        results.append(function(session))
+        session.flush()
+        session.expunge_all()  # no unit meets objects that another one is about to return
+    return results
+
+
+class _ThreadSession(Session):
+    """A session that reads without a lock and takes SQLite's write lock before its first write.
+
+    Without this, a transaction that reads and then writes fails whenever another one wrote in between.
+    """
+
+    def take_write_lock(self) -> None:
+        driver = self.connection().connection.driver_connection
+        if isinstance(driver, sqlite3.Connection) and self.info.get("locked") is not self.get_transaction():
+            driver.execute("COMMIT")
+            driver.execute("BEGIN IMMEDIATE")
+            self.info["locked"] = self.get_transaction()
+
+
+@event.listens_for(_ThreadSession, "before_flush")
+def _lock_before_flush(session: _ThreadSession, *_: object) -> None:
+    session.take_write_lock()
+
+
+@event.listens_for(_ThreadSession, "do_orm_execute")
+def _lock_before_statement(state: ORMExecuteState) -> None:
+    if isinstance(state.session, _ThreadSession) and (state.is_insert or state.is_update or state.is_delete):
+        state.session.take_write_lock()
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1))
+    except (exc.ArgumentError, ValueError) as error:
+        raise DatabaseUnusable(f"The database URL cannot be read. {_URLS}") from error
+    if parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}:
+        raise DatabaseUnusable(f"The database {parsed.drivername!r} is not supported. {_URLS}")
+    return parsed
+
+
+_URLS = "Use sqlite:///path/to/file.db or postgresql://user:password@host:5432/name."
+
+
+def _create_sqlite_engine(url: sa.URL, busy_timeout: float) -> sa.Engine:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise DatabaseUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed.")
+    scratch = None
+    if url.database in {None, "", ":memory:"} or url.query.get("mode") == "memory":
+        scratch = tempfile.mkdtemp(prefix="thresher-")
+        url = sa.URL.create("sqlite", database=str(Path(scratch) / "memory.db"))
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.QueuePool,
+        pool_size=_KEPT_CONNECTIONS,
+        max_overflow=-1,
+        connect_args={"timeout": busy_timeout, "isolation_level": None, "check_same_thread": False},
+        json_serializer=_to_json,
+    )
+    event.listen(engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine, "begin", _begin_sqlite)
+    if scratch is not None:
+        weakref.finalize(engine, shutil.rmtree, scratch, ignore_errors=True)
+    return engine
+
+
+def _prepare_sqlite_connection(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"cache_size=-{_PAGE_CACHE_KIB}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Begins by hand: the driver itself would begin late, and commit when a leading savepoint is released."""
+    access = connection.get_execution_options().get(_ACCESS)
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA query_only=1" if access == "read" else "PRAGMA query_only=0")
+    driver.execute("BEGIN IMMEDIATE" if access == "write" else "BEGIN")
+
+
+def _create_postgres_engine(url: sa.URL, busy_timeout: float, connect_timeout: float) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=_KEPT_CONNECTIONS,
+        max_overflow=_POSTGRES_CONNECTIONS - _KEPT_CONNECTIONS,
+        pool_timeout=busy_timeout,
+        connect_args={
+            "connect_timeout": max(2, round(connect_timeout)),
+            "keepalives_idle": 30,
+            "tcp_user_timeout": round(busy_timeout * 1000),
+            "options": f"-c lock_timeout={round(busy_timeout * 1000)} -c timezone=UTC",
+            "application_name": "thresher",
+        },
+        json_serializer=_to_json,
+    )
+
+
+def _why_unusable(url: sa.URL, error: exc.SQLAlchemyError | sqlite3.Error) -> str:
+    if url.get_backend_name() == "sqlite":
+        return _why_file_unusable(Path(url.database or ""), error)
+    place = f"{url.host or 'the local socket'}:{url.port or 5432}"
+    return (
+        f"PostgreSQL at {place} does not let us in to the database {url.database or url.username!r} as "
+        f"{url.username!r}: check that it runs, and DATABASE_URL."
+    )
+
+
+def _why_file_unusable(path: Path, error: exc.SQLAlchemyError | sqlite3.Error) -> str:
+    if not path.parent.is_dir():
+        return f"The database {path} cannot be created: the folder {path.parent} does not exist."
+    if path.is_dir():
+        return f"The database {path} cannot be opened: it is a folder."
+    driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
+    code = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return f"{path} is not a database: name another file in DATABASE_URL."
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+        return f"The database {path} cannot be written: check the rights of the file and of its folder."
+    return f"The database {path} cannot be opened: {driver_error}."
+
+
+_encode_json = json.JSONEncoder(
+    allow_nan=False,  # neither JSON nor PostgreSQL knows NaN
+    separators=(",", ":"),
+    default=lambda value: dict(value) if isinstance(value, Mapping) else list(value),
+).encode
+
+
+def _to_json(value: object) -> str:
+    """ASCII only: unpaired surrogates and NUL, which models do write, are stored as escapes on both databases."""
+    return _encode_json(value)

@@ -1,0 +1,269 @@
+"""Optimistic group commit: threads hand in units of work, one of them runs all that wait and commits once.
+
+How a group is written:
+
+1. Whoever holds the mutex takes the units that wait and runs them in one transaction, without savepoints.
+2. If all went well, one commit makes them durable and every caller gets its own result.
+3. If one failed, the transaction is rolled back and every unit is run again under a savepoint of its own. Those
+   that fail again give their exception to their own caller; the others are committed, once.
+
+So a unit may run twice, of which one run is kept at most: it must only read and write by the session it is given.
+A unit that is interrupted (Ctrl-C in the leading thread) is rolled back; the callers of the others write theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from thresher.core.errors import DatabaseUnavailable, StorageFailed
+from thresher.persistence.failures import storage_failure
+
+A = TypeVar("A")
+R = TypeVar("R")
+Batch = Callable[[Session, Sequence[A]], Sequence[R]]
+
+_LARGEST_GROUP = 256  # units; bounds how long one thread works for the others
+_PATIENCE = 1.0  # seconds; only a thread that was killed while it passed the lead on can cost this much
+
+
+class _Group:
+    """The fate of units that are committed together: ``settled`` is stored once, for all of them at once."""
+
+    __slots__ = ("settled",)
+
+    def __init__(self) -> None:
+        self.settled = False
+
+
+class _Unit:
+    """One caller's unit of work and what came of it; ``result`` and ``error`` count once the group is settled."""
+
+    __slots__ = ("argument", "batch", "error", "group", "result", "wake")
+
+    def __init__(self, batch: Batch[Any, Any], argument: object) -> None:
+        self.batch = batch
+        self.argument = argument
+        self.group: _Group | None = None
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def is_settled(self) -> bool:
+        return self.group is not None and self.group.settled
+
+    def wait(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self.wake.get(timeout=_PATIENCE)
+
+    def outcome(self) -> Any:  # noqa: ANN401 - the batch's own type, restored by submit()
+        if self.error is None:
+            return self.result
+        failure = storage_failure(self.error)
+        if failure is None:
+            raise self.error
+        # The same failure reaches many threads: each raises an exception of its own.
+        raise type(failure)(str(failure)) from (self.error.__cause__ or self.error)
+
+
+class GroupCommit:
+    """Serializes the writes of a process behind one mutex and commits them in groups."""
+
+    def __init__(self, open_session: Callable[[], Session]) -> None:
+        """``open_session`` makes the writer's session; it is used by one thread at a time."""
+        self._session = open_session()
+        self._waiting: deque[_Unit] = deque()
+        self._mutex = threading.Lock()  # protects the writer's session: its holder is the one thread that writes
+        self._writer: int | None = None  # the thread that holds the mutex, by its identifier
+
+    def submit(self, batch: Batch[A, R], argument: A) -> R:
+        """Runs ``batch(session, [argument])`` in a transaction and returns its one result after the commit.
+
+        Units of the same group with the same ``batch`` are handed to it in one call, as many arguments, so that
+        it may write them by one statement; it returns one result per argument, in their order.
+
+        Within a unit or ``transaction()`` of the same thread the call joins that transaction under a savepoint.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer for now; whether a commit that was under way when the
+                connection was lost took place is then unknown.
+            StorageFailed: the database can no longer be written.
+            Exception: whatever the unit raised; nothing of it is kept.
+        """
+        if self._writer == threading.get_ident():
+            with self._session.begin_nested():
+                return batch(self._session, [argument])[0]
+        unit = _Unit(batch, argument)
+        try:
+            led = self._settle(unit)
+        except BaseException:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(unit)
+            self._pass_on()
+            raise
+        if led:
+            self._pass_on()
+        result: R = unit.outcome()
+        return result
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A transaction of its own behind the same mutex; commits at the edge, rolls back on any exception.
+
+        Within a unit or another ``transaction()`` of the same thread it joins that one under a savepoint.
+        """
+        if self._writer == threading.get_ident():
+            with self._session.begin_nested():
+                yield self._session
+            return
+        try:
+            with self._mutex:
+                try:
+                    self._start_writing()
+                    yield self._session
+                    self._session.commit()
+                finally:
+                    self._stop_writing()
+        except Exception as error:
+            failure = storage_failure(error)
+            if failure is None or failure is error:
+                raise
+            raise failure from error
+        finally:
+            self._pass_on()
+
+    def close(self) -> None:
+        """Gives the writer's connection back; waits for the group that is being written."""
+        with self._mutex:
+            self._session.close()
+
+    def _settle(self, unit: _Unit) -> bool:
+        """Gets a unit settled, by another thread or by this one; says whether this thread led."""
+        self._waiting.append(unit)
+        if self._mutex.locked():
+            unit.wait()
+        if unit.is_settled():
+            return False
+        # Only `with` is safe from an interrupt between taking the mutex and being bound to release it.
+        with self._mutex:
+            if unit.is_settled():
+                return False
+            try:
+                self._start_writing()
+                self._lead(unit)
+            finally:
+                self._stop_writing()
+        return True
+
+    def _start_writing(self) -> None:
+        """Marks this thread as the writer, with nothing left of one that was interrupted while it cleaned up."""
+        self._writer = threading.get_ident()
+        if self._session.in_transaction():
+            self._discard()
+
+    def _stop_writing(self) -> None:
+        self._writer = None
+        self._discard()
+
+    def _pass_on(self) -> None:
+        """Wakes the first that waits: it leads next, unless somebody else was quicker and takes it along."""
+        with contextlib.suppress(IndexError):
+            self._waiting[0].wake.put(None)
+
+    def _take(self, own: _Unit) -> list[_Unit]:
+        """The next group. A leader always leads its own unit, so that none depends on being in the queue."""
+        units = [own]
+        while self._waiting and len(units) < _LARGEST_GROUP:
+            unit = self._waiting.popleft()
+            if unit is not own and not unit.is_settled():
+                units.append(unit)
+        return units
+
+    def _lead(self, own: _Unit) -> None:
+        group = _Group()
+        units = self._take(own)
+        try:
+            for unit in units:
+                unit.group = group
+            self._write(units, group)
+        except Exception as error:  # noqa: BLE001 - every caller of the group is told
+            for unit in units:
+                unit.error = error
+            group.settled = True
+        finally:
+            for unit in units:
+                if unit is not own:
+                    unit.wake.put(None)
+
+    def _write(self, units: list[_Unit], group: _Group) -> None:
+        try:
+            self._run_together(units)
+        except Exception as error:
+            self._discard()
+            failure = storage_failure(error)
+            if failure is not None:
+                raise failure from error
+            if len(units) == 1:
+                units[0].error = error
+                group.settled = True
+                return
+            self._replay(units)
+        self._commit(units, group)
+
+    def _run_together(self, units: list[_Unit]) -> None:
+        batches: dict[Batch[Any, Any], list[_Unit]] = {}
+        for unit in units:
+            batches.setdefault(unit.batch, []).append(unit)
+        for batch, members in batches.items():
+            results = batch(self._session, [unit.argument for unit in members])
+            self._session.flush()
+            for unit, result in zip(members, results, strict=True):
+                unit.result = result
+
+    def _replay(self, units: list[_Unit]) -> None:
+        for unit in units:
+            unit.result = None
+            try:
+                with self._session.begin_nested():
+                    (unit.result,) = unit.batch(self._session, [unit.argument])
+            except Exception as error:
+                failure = storage_failure(error)
+                if failure is not None:
+                    raise failure from error
+                unit.error = error
+
+    def _commit(self, units: list[_Unit], group: _Group) -> None:
+        driver_connection = self._session.connection().connection.driver_connection
+        try:
+            self._session.commit()
+        except Exception as error:
+            failure = storage_failure(error)
+            raise failure or StorageFailed("The database refused to commit.") from error
+        except BaseException:
+            # Interrupted while the driver committed, or before the line below: a second commit must not follow.
+            self._settle_interrupted(units, group, driver_connection)
+            raise
+        group.settled = True
+
+    def _settle_interrupted(self, units: list[_Unit], group: _Group, driver_connection: object) -> None:
+        """SQLite tells by its transaction whether the commit took place; PostgreSQL may have cancelled it."""
+        if isinstance(driver_connection, sqlite3.Connection):
+            group.settled = not driver_connection.in_transaction
+            return
+        for unit in units:
+            unit.error = DatabaseUnavailable("The commit was interrupted; whether it took place is unknown.")
+        group.settled = True
+
+    def _discard(self) -> None:
+        """Rolls back what was not committed and forgets all objects; a broken connection is dropped."""
+        try:
+            self._session.close()
+        except Exception:  # noqa: BLE001 - the connection is lost, and with it the transaction
+            self._session.invalidate()

@@ -1,0 +1,1 @@
+"""All queries: nothing outside this folder speaks SQL about a table."""

@@ -1,0 +1,134 @@
+"""The facts of XML discovery: written with their item, read in the order of the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from thresher.engine.work import JsonObject
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories import statements as sql
+from thresher.persistence.repositories.positions import encode_position
+from thresher.persistence.repositories.store import ItemRecords
+
+_PAGE = 500  # facts in memory at a time
+
+_fact = sql.NODE_FACTS.c
+_EXPORTED = (
+    _fact.run_id,
+    _fact.section_path,
+    _fact.node_type,
+    _fact.node_ordinal,
+    _fact.extractor,
+    _fact.confidence,
+    _fact.pii_masked,
+    _fact.fields,
+    _fact.refs.label("references"),
+    _fact.record,
+)
+_ORDER = (_fact.position, _fact.item_id, _fact.ordinal)
+
+
+@dataclass(frozen=True, slots=True)
+class FactCounts:
+    """What a run yielded: facts, the values they hold, and how many of these are proved by the source."""
+
+    facts: int = 0
+    fields_total: int = 0
+    fields_grounded: int = 0
+
+
+def insert_node_facts(session: Session, items: Sequence[ItemRecords]) -> None:
+    """The ``RecordWriter`` of discovery; replaces the facts of items that are finished once more.
+
+    A record has the keys ``node_type``, ``section_path``, ``extractor``, ``fields`` (a list of ``name``, ``value``,
+    ``path``, ``grounded``), ``references``, and may have ``node_ordinal``, ``confidence``, ``pii_masked`` (False
+    where it is missing) and ``record``, the object that a user's schema asks for. Their order is kept.
+    """
+    connection = session.connection()
+    again = [{"finished_item": item.claim.item_id} for item in items if item.claim.attempt > 1]
+    if again:
+        connection.execute(sql.DELETE_NODE_FACTS, again)
+    rows = [row for item in items for row in _rows(item)]
+    if rows:
+        connection.execute(sql.INSERT_NODE_FACTS, rows if len(rows) > 1 else rows[0])
+
+
+def _rows(item: ItemRecords) -> Iterator[dict[str, Any]]:
+    claim = item.claim
+    position = encode_position(claim.position)
+    for ordinal, record in enumerate(item.records):
+        fields: Any = record["fields"]
+        yield {
+            "run_id": claim.run_id,
+            "item_id": claim.item_id,
+            "ordinal": ordinal,
+            "position": position,
+            "node_type": record["node_type"],
+            "node_ordinal": record.get("node_ordinal"),
+            "section_path": record["section_path"],
+            "extractor": record["extractor"],
+            "confidence": record.get("confidence"),
+            "pii_masked": bool(record.get("pii_masked")),
+            "fields": fields,
+            "refs": record["references"],
+            "record": record.get("record"),
+            "fields_total": len(fields),
+            "fields_grounded": sum(1 for field in fields if field["grounded"]),
+        }
+
+
+def stream_facts(
+    db: ThreadSafeDatabaseManager,
+    run_id: str,
+    node_type: str | None = None,
+    *,
+    include_ungrounded: bool = False,
+) -> Iterator[JsonObject]:
+    """Yields a run's facts in the order of the document, in bounded memory, with no transaction held between pages.
+
+    The keys are ``run_id, section_path, node_type, node_ordinal, extractor, confidence, pii_masked, fields,
+    references``, and ``record`` where a user's schema was used. Values that are not proved by the source are left
+    out unless asked for: ungrounded fields and references, facts of which no field is grounded, and records of facts
+    with an ungrounded field, since the record would repeat it.
+    """
+    query = sa.select(*_ORDER, *_EXPORTED).where(_fact.run_id == run_id).order_by(*_ORDER).limit(_PAGE)
+    if node_type is not None:
+        query = query.where(_fact.node_type == node_type)
+    if not include_ungrounded:
+        query = query.where((_fact.fields_grounded > 0) | (_fact.fields_total == 0))
+    page = query
+    while True:
+        with db.read() as session:
+            rows = session.execute(page).all()
+        for row in rows:
+            yield _exported(row._mapping, include_ungrounded=include_ungrounded)  # noqa: SLF001 - public in SQLAlchemy
+        if len(rows) < _PAGE:
+            return
+        page = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*(sa.literal(value) for value in rows[-1][:3])))
+
+
+def _exported(row: Mapping[Any, Any], *, include_ungrounded: bool) -> JsonObject:
+    fact: dict[str, Any] = {column.name: row[column.name] for column in _EXPORTED if column.name != "record"}
+    record = row["record"]
+    if not include_ungrounded:
+        proved = all(field["grounded"] for field in fact["fields"])
+        fact["fields"] = [field for field in fact["fields"] if field["grounded"]]
+        fact["references"] = [reference for reference in fact["references"] if reference.get("grounded", True)]
+        record = record if proved else None
+    return fact if record is None else fact | {"record": record}
+
+
+def fact_counts(db: ThreadSafeDatabaseManager, run_id: str) -> FactCounts:
+    """Counts a run's facts and their values, ungrounded ones included."""
+    query = sa.select(
+        sa.func.count(),
+        sa.func.coalesce(sa.func.sum(_fact.fields_total), 0),
+        sa.func.coalesce(sa.func.sum(_fact.fields_grounded), 0),
+    ).where(_fact.run_id == run_id)
+    with db.read() as session:
+        return FactCounts(*map(int, session.execute(query).one()))

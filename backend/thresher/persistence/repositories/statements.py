@@ -1,0 +1,115 @@
+"""The statements of the hot path, built once: the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from thresher.engine.work import ItemStatus
+from thresher.persistence.tables import AttemptRow, ItemRow, NodeFactRow, RunRow
+
+ITEMS: Final[sa.Table] = sa.Table(ItemRow.__tablename__, ItemRow.metadata)
+ATTEMPTS: Final[sa.Table] = sa.Table(AttemptRow.__tablename__, AttemptRow.metadata)
+RUNS: Final[sa.Table] = sa.Table(RunRow.__tablename__, RunRow.metadata)
+NODE_FACTS: Final[sa.Table] = sa.Table(NodeFactRow.__tablename__, NodeFactRow.metadata)
+
+_item = ITEMS.c
+
+
+def _claim() -> sa.Update:
+    """Leases the first due items. On PostgreSQL rows that another process is claiming are passed over."""
+    due = (
+        sa.select(_item.id)
+        .where(
+            _item.run_id == sa.bindparam("run_id_"),
+            _item.status == ItemStatus.PENDING.value,
+            sa.or_(_item.next_attempt_at.is_(None), _item.next_attempt_at <= sa.bindparam("now")),
+        )
+        .order_by(_item.position, _item.id)
+        .limit(sa.bindparam("limit_"))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        ITEMS.update()
+        .where(_item.id.in_(sa.select(due.c.id)))
+        .values(
+            status=ItemStatus.RUNNING.value,
+            attempts_started=_item.attempts_started + 1,
+            next_attempt_at=None,
+            lease_owner=sa.bindparam("owner"),
+            lease_until=sa.bindparam("until"),
+            started_at=sa.bindparam("now"),
+        )
+        .returning(
+            _item.id,
+            _item.key,
+            _item.position,
+            _item.stage,
+            _item.payload,
+            _item.attributes,
+            _item.attempts_started,
+            _item.failures,
+        )
+    )
+
+
+def _held() -> tuple[sa.ColumnElement[bool], ...]:
+    """Only the attempt that holds the lease may write the end of it."""
+    return (
+        _item.id == sa.bindparam("held_item"),
+        _item.lease_owner == sa.bindparam("held_by"),
+        _item.attempts_started == sa.bindparam("held_attempt"),
+    )
+
+
+def _finish() -> sa.Update:
+    return (
+        ITEMS.update()
+        .where(*_held())
+        .values(
+            status=sa.bindparam("new_status"),
+            lease_owner=None,
+            lease_until=None,
+            failures=_item.failures + sa.bindparam("failed", type_=sa.Integer()),
+            next_attempt_at=sa.bindparam("retry_at"),
+            finished_at=sa.bindparam("ended_at"),
+            skip_reason=sa.bindparam("reason"),
+            error_class=sa.bindparam("failed_with"),
+            error_message=sa.bindparam("failed_because"),
+            result=sa.bindparam("yielded"),
+        )
+    )
+
+
+def _release() -> sa.Update:
+    return (
+        ITEMS.update()
+        .where(*_held())
+        .values(
+            status=ItemStatus.PENDING.value,
+            lease_owner=None,
+            lease_until=None,
+            attempts_started=_item.attempts_started - 1,
+        )
+    )
+
+
+# Keys that the run has already are passed over; each dialect has a construct of its own for the same clause.
+INSERT_NEW_ITEMS: Final[Mapping[str, sa.Insert]] = {
+    "sqlite": sqlite.insert(ITEMS).on_conflict_do_nothing(index_elements=["run_id", "key"]).returning(_item.id),
+    "postgresql": postgresql.insert(ITEMS).on_conflict_do_nothing(index_elements=["run_id", "key"]).returning(_item.id),
+}
+INSERT_ATTEMPTS: Final = ATTEMPTS.insert().inline()
+INSERT_NODE_FACTS: Final = NODE_FACTS.insert().inline()
+DELETE_NODE_FACTS: Final = NODE_FACTS.delete().where(NODE_FACTS.c.item_id == sa.bindparam("finished_item"))
+CLAIM: Final = _claim()
+FINISH: Final = _finish()
+FINISH_AND_DROP_PAYLOAD: Final = _finish().values(payload=None)
+RELEASE: Final = _release()
+RENEW: Final = (
+    ITEMS.update().where(_item.lease_owner == sa.bindparam("owner")).values(lease_until=sa.bindparam("until"))
+)

@@ -1,0 +1,526 @@
+"""The engine's store over SQL: SQLite and PostgreSQL by the same statements."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from thresher.core.errors import BadInput, NotFound, PermanentError
+from thresher.engine.work import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    Completion,
+    Counts,
+    ItemSpec,
+    ItemStatus,
+    JsonObject,
+    Mode,
+    NewRun,
+    Run,
+    RunReport,
+    RunStatus,
+    Totals,
+    Usage,
+)
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories import statements as sql
+from thresher.persistence.repositories.positions import decode_position, encode_position
+from thresher.persistence.repositories.run_ids import RunIds
+from thresher.persistence.tables import ItemRow, RunRow
+
+WORKER_LOST = "WorkerLost"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecords:
+    """What one finished item yielded for the tables of its workflow; empty where it yielded nothing."""
+
+    claim: Claim
+    records: Sequence[JsonObject]
+
+
+RecordWriter: TypeAlias = Callable[[Session, Sequence[ItemRecords]], None]
+"""Writes the records of several finished items in the transaction that finishes them.
+
+An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced.
+It runs in a unit of a group commit (see ``ThreadSafeDatabaseManager.write_with_lock``) and may be run twice.
+"""
+
+
+class _LeaseLost(Exception):
+    """Raised within a batch of completions to have each of them run on its own."""
+
+
+class SqlStore:
+    """``thresher.engine.ports.Store`` over a database. All methods are safe to call from any thread.
+
+    ``record_writers`` holds for each kind of run who writes the records of its items. Leases and due times are told
+    by ``clock``: processes on several machines must agree on the time to within a fraction of the lease.
+    """
+
+    def __init__(
+        self,
+        db: ThreadSafeDatabaseManager,
+        record_writers: Mapping[str, RecordWriter],
+        *,
+        keep_payloads: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._db = db
+        self._record_writers = dict(record_writers)
+        self._keep_payloads = keep_payloads
+        self._clock = clock
+        self._run_ids = RunIds()
+        self._kinds: dict[str, str] = {}  # of the runs seen so far; a run's kind never changes
+        self._insert_new_items = sql.INSERT_NEW_ITEMS[db.engine.dialect.name]
+
+    # Runs
+
+    def create_run(self, new: NewRun) -> Run:
+        """Stores a run as pending."""
+        now = self._clock()
+        row: dict[str, Any] = {
+            field.name: getattr(new, field.name) for field in dataclasses.fields(new) if field.name != "mode"
+        }
+        row |= {
+            "id": self._run_ids.new(now),
+            "mode": new.mode.value,
+            "status": RunStatus.PENDING.value,
+            "planned": 0,
+            "planning_complete": False,
+            "elapsed_seconds": 0.0,
+            "created_at": now,
+        }
+        self._db.write_with_lock(lambda session: session.execute(sql.RUNS.insert(), row) and None)
+        return self.get_run(row["id"])
+
+    def get_run(self, run_id: str) -> Run:
+        """Returns a run.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        with self._db.read() as session:
+            return _run(_require_run(session, run_id))
+
+    def find_run(self, prefix: str) -> Run:
+        """Returns the one run whose identifier starts with ``prefix``, as a person may type it.
+
+        Raises:
+            NotFound: none does.
+            BadInput: several do; the message names some.
+        """
+        wanted = prefix.strip().lower()
+        # "~" sorts after every digit of an identifier, in ASCII as in natural collations' own terms of prefix below.
+        matching = sa.select(RunRow).where(sa.func.substr(RunRow.id, 1, len(wanted)) == wanted)
+        with self._db.read() as session:
+            rows = session.scalars(matching.order_by(RunRow.id.desc()).limit(6)).all() if wanted else []
+            exact = [row for row in rows if row.id == wanted]
+            if not rows:
+                raise NotFound(f"No run is named {prefix!r}; `thresher runs` lists them.")
+            if len(rows) > 1 and not exact:
+                names = ", ".join(row.id for row in rows[:5])
+                raise BadInput(f"{prefix!r} names more than one run: {names}. Type more of it.")
+            return _run((exact or rows)[0])
+
+    def list_runs(self, workspace: str | None = None, limit: int = 50, before: str | None = None) -> Sequence[Run]:
+        """The newest runs first, of one workspace or of all; ``before`` is the last identifier of the page above."""
+        query = sa.select(RunRow).order_by(RunRow.id.desc()).limit(limit)
+        if workspace is not None:
+            query = query.where(RunRow.workspace == workspace)
+        if before is not None:
+            query = query.where(RunRow.id < before)
+        with self._db.read() as session:
+            return [_run(row) for row in session.scalars(query)]
+
+    def set_run_status(self, run_id: str, status: RunStatus) -> None:
+        """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``.
+
+        A run that is under way again has no ``finished_at``.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        values: dict[str, Any] = {"status": status.value, "error": None}
+        if status in {RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED}:
+            values["finished_at"] = None
+        if status is RunStatus.RUNNING:
+            values["started_at"] = sa.func.coalesce(
+                RunRow.started_at, sa.literal(self._clock(), RunRow.started_at.type)
+            )
+        self._update_run(run_id, values)
+
+    def end_run(self, report: RunReport) -> None:
+        """Stores how a run ended.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        paused = report.status is RunStatus.PAUSED
+        self._update_run(
+            report.run_id,
+            {
+                "status": report.status.value,
+                "report": dataclasses.asdict(report) | {"speedup": report.speedup},
+                "error": report.error,
+                "elapsed_seconds": report.elapsed_seconds,
+                "finished_at": None if paused else self._clock(),
+            },
+        )
+
+    def finish_planning(self, run_id: str, details: JsonObject) -> None:
+        """Marks the plan as complete and merges ``details`` into the run's.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+
+        def merge(session: Session) -> None:
+            row = _require_run(session, run_id)
+            row.planning_complete = True
+            row.details = {**row.details, **details}
+
+        self._db.write_with_lock(merge)
+
+    def _update_run(self, run_id: str, values: Mapping[str, Any]) -> None:
+        update = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(**values)
+
+        def write(session: Session) -> None:
+            if session.connection().execute(update).rowcount != 1:
+                raise _unknown(run_id)
+
+        self._db.write_with_lock(write)
+
+    # The way of an item
+
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec]) -> int:
+        """Stores planned items, ignoring keys the run has already; returns how many were new.
+
+        ``planned`` counts all of them, so that planning goes on behind them.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        if not specs:
+            return 0
+        rows = self._new_rows(run_id, specs, parent_id=None)
+        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=sql.RUNS.c.planned + len(specs))
+
+        def insert(session: Session) -> int:
+            connection = session.connection()
+            if connection.execute(count).rowcount != 1:
+                raise _unknown(run_id)
+            return len(connection.execute(self._insert_new_items, rows).all())
+
+        return self._db.write_with_lock(insert)
+
+    def claim(self, run_id: str, owner: str, limit: int, lease: float) -> Sequence[Claim]:
+        """Leases up to ``limit`` due pending items to ``owner`` for ``lease`` seconds, in order of position.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        kind = self._kind(run_id)
+        now = self._clock()
+        parameters = {
+            "run_id_": run_id,
+            "now": now,
+            "limit_": limit,
+            "owner": owner,
+            "until": now + timedelta(seconds=lease),
+        }
+
+        def lease_rows(session: Session) -> list[Claim]:
+            rows = session.connection().execute(sql.CLAIM, parameters).all()
+            return [
+                Claim(
+                    item_id=row[0],
+                    run_id=run_id,
+                    kind=kind,
+                    key=row[1],
+                    position=decode_position(row[2]),
+                    stage=row[3],
+                    payload=row[4],
+                    attributes=row[5],
+                    attempt=row[6],
+                    failures=row[7],
+                    owner=owner,
+                )
+                for row in sorted(rows, key=lambda row: (row[2], row[0]))
+            ]
+
+        return self._db.write_with_lock(lease_rows)
+
+    def finish(self, completion: Completion) -> bool:
+        """Writes the end of an attempt in one transaction; False, with nothing written, where the lease was lost.
+
+        Raises:
+            PermanentError: the run's kind has records and nobody writes them.
+            DatabaseUnavailable: nothing is known to be written; calling again is safe, the attempt is written once.
+            StorageFailed: the database can no longer be written.
+        """
+        return self._db.write_batched(self._finish_many, completion)
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Gives back claims that were never started, as if they had not been claimed."""
+        if not claims:
+            return
+        rows = [_held(claim) for claim in claims]
+        self._db.write_with_lock(lambda session: _execute(session.connection(), sql.RELEASE, rows) and None)
+
+    def renew(self, owner: str, lease: float) -> int:
+        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+        parameters = {"owner": owner, "until": self._clock() + timedelta(seconds=lease)}
+        return self._db.write_with_lock(
+            lambda session: session.connection().execute(sql.RENEW, parameters).rowcount,
+        )
+
+    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
+        """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
+
+        Each gets an attempt LOST. An item lost ``max_losses`` times is dead with class ``WorkerLost``, and is not
+        counted. ``is_dead`` is called outside of any transaction.
+        """
+        running = (ItemRow.run_id == run_id) & (ItemRow.status == ItemStatus.RUNNING.value)
+        with self._db.read() as session:
+            owners = session.scalars(sa.select(ItemRow.lease_owner).where(running).distinct()).all()
+        dead = [owner for owner in owners if owner is not None and is_dead(owner)]
+        now = self._clock()
+        lost = sa.select(ItemRow).where(running, (ItemRow.lease_until <= now) | ItemRow.lease_owner.in_(dead))
+
+        def put_back(session: Session) -> int:
+            items = session.scalars(lost.with_for_update(skip_locked=True)).all()
+            attempts = [_lost_attempt(item, now) for item in items]
+            for item in items:
+                _lose(item, max_losses, now)
+                if item.status == ItemStatus.DEAD and not self._keep_payloads:
+                    item.payload = None
+            _execute(session.connection(), sql.INSERT_ATTEMPTS, attempts)
+            return sum(item.status == ItemStatus.PENDING for item in items)
+
+        return self._db.write_with_lock(put_back)
+
+    def _finish_many(self, session: Session, completions: Sequence[Completion]) -> list[bool]:
+        connection = session.connection()
+        if not self._end_attempts(connection, completions):
+            if len(completions) > 1:
+                raise _LeaseLost
+            return [False]
+        attempts = [_attempt_row(completion.claim, completion.attempt) for completion in completions]
+        _execute(connection, sql.INSERT_ATTEMPTS, attempts)
+        self._write_records(session, completions)
+        for completion in completions:
+            if completion.outcome.children:
+                claim = completion.claim
+                children = self._new_rows(claim.run_id, completion.outcome.children, parent_id=claim.item_id)
+                connection.execute(self._insert_new_items, children)
+        return [True] * len(completions)
+
+    def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
+        """Writes the items' new states; False where one of them is no longer held."""
+        now = self._clock()
+        dropping: list[dict[str, Any]] = []
+        keeping: list[dict[str, Any]] = []
+        for completion in completions:
+            keeps = self._keep_payloads or completion.status is ItemStatus.PENDING
+            (keeping if keeps else dropping).append(_ended(completion, now))
+        written = _execute(connection, sql.FINISH_AND_DROP_PAYLOAD, dropping) + _execute(
+            connection, sql.FINISH, keeping
+        )
+        return written == len(completions)
+
+    def _write_records(self, session: Session, completions: Sequence[Completion]) -> None:
+        by_kind: dict[str, list[ItemRecords]] = {}
+        for completion in completions:
+            claim, records = completion.claim, completion.outcome.records
+            if records or claim.attempt > 1:
+                by_kind.setdefault(claim.kind, []).append(ItemRecords(claim, records))
+        for kind, items in by_kind.items():
+            writer = self._record_writers.get(kind)
+            if writer is not None:
+                writer(session, items)
+            elif any(item.records for item in items):
+                raise PermanentError(f"Nobody writes the records of runs of kind {kind!r}.")
+
+    def _new_rows(self, run_id: str, specs: Iterable[ItemSpec], parent_id: int | None) -> list[dict[str, Any]]:
+        now = self._clock()
+        return [self._new_row(spec, now) | {"run_id": run_id, "parent_id": parent_id} for spec in specs]
+
+    def _new_row(self, spec: ItemSpec, now: datetime) -> dict[str, Any]:
+        skipped = spec.skip_reason is not None
+        return {
+            "key": spec.key,
+            "position": encode_position(spec.position),
+            "stage": spec.stage,
+            "status": (ItemStatus.SKIPPED if skipped else ItemStatus.PENDING).value,
+            "skip_reason": spec.skip_reason,
+            "payload": None if skipped and not self._keep_payloads else spec.payload,
+            "attributes": spec.attributes,
+            "attempts_started": 0,
+            "failures": 0,
+            "losses": 0,
+            "created_at": now,
+            "finished_at": now if skipped else None,
+        }
+
+    def _kind(self, run_id: str) -> str:
+        if run_id not in self._kinds:
+            self._kinds[run_id] = self.get_run(run_id).kind
+        return self._kinds[run_id]
+
+    # What is known of a run's items
+
+    def counts(self, run_id: str) -> Counts:
+        """Counts the run's items by state."""
+        query = sa.select(ItemRow.status, sa.func.count()).where(ItemRow.run_id == run_id).group_by(ItemRow.status)
+        with self._db.read() as session:
+            return Counts(**dict(session.execute(query).all()))
+
+    def totals(self, run_id: str) -> Totals:
+        """Sums the run's attempts; ``errors`` counts those that failed or were lost, by class."""
+        attempt = sql.ATTEMPTS.c
+        of_run = attempt.run_id == run_id
+        sums = sa.select(
+            *(sa.func.coalesce(sa.func.sum(attempt[name]), 0) for name in _SUMMED),
+            sa.func.count(),
+            sa.func.count(attempt.cost_usd),
+        ).where(of_run)
+        failed = attempt.status.in_([AttemptStatus.FAILED.value, AttemptStatus.LOST.value])
+        errors = (
+            sa.select(attempt.error_class, sa.func.count())
+            .where(of_run, failed, attempt.error_class.is_not(None))
+            .group_by(attempt.error_class)
+            .order_by(attempt.error_class)
+        )
+        with self._db.read() as session:
+            summed: Any = session.execute(sums).one()
+            by_class: dict[str, int] = dict(session.execute(errors).all())
+        requests, prompt, completion, cached, seconds, cost, attempts, priced = summed
+        known_cost = float(cost) if priced == attempts else None
+        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost)
+        return Totals(usage, float(seconds), attempts, by_class)
+
+    def next_due(self, run_id: str) -> datetime | None:
+        """When the next pending item is due or the next lease expires; None where nothing is open."""
+        item = sql.ITEMS.c
+        pending = (item.run_id == run_id) & (item.status == ItemStatus.PENDING.value)
+        running = (item.run_id == run_id) & (item.status == ItemStatus.RUNNING.value)
+        at_once = sa.select(item.id).where(pending, item.next_attempt_at.is_(None)).limit(1)
+        waiting = sa.select(sa.func.min(item.next_attempt_at)).where(pending, item.next_attempt_at.is_not(None))
+        leased = sa.select(sa.func.min(item.lease_until)).where(running)
+        with self._db.read() as session:
+            if session.execute(at_once).first() is not None:
+                return self._clock()
+            times = [session.scalar(waiting), session.scalar(leased)]
+        return min((time for time in times if time is not None), default=None)
+
+
+_SUMMED = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "duration_seconds", "cost_usd")
+
+
+def _execute(connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Runs a statement for all rows, or not at all; returns how many rows of the table it wrote."""
+    if not rows:
+        return 0
+    return connection.execute(statement, rows if len(rows) > 1 else rows[0]).rowcount
+
+
+def _require_run(session: Session, run_id: str) -> RunRow:
+    row = session.get(RunRow, run_id)
+    if row is None:
+        raise _unknown(run_id)
+    return row
+
+
+def _unknown(run_id: str) -> NotFound:
+    return NotFound(f"No run is named {run_id!r}; `thresher runs` lists them.")
+
+
+def _run(row: RunRow) -> Run:
+    values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
+    return Run(run_id=row.id, **(values | {"status": RunStatus(row.status), "mode": Mode(row.mode)}))
+
+
+def _held(claim: Claim) -> dict[str, Any]:
+    return {"held_item": claim.item_id, "held_by": claim.owner, "held_attempt": claim.attempt}
+
+
+def _ended(completion: Completion, now: datetime) -> dict[str, Any]:
+    claim, attempt, outcome = completion.claim, completion.attempt, completion.outcome
+    return {
+        "held_item": claim.item_id,
+        "held_by": claim.owner,
+        "held_attempt": claim.attempt,
+        "new_status": completion.status.value,
+        "failed": int(completion.counts_as_failure),
+        "retry_at": completion.retry_at,
+        "ended_at": None if completion.status is ItemStatus.PENDING else now,
+        "reason": outcome.skip_reason,
+        "failed_with": attempt.error_class,
+        "failed_because": attempt.error_message,
+        "yielded": outcome.result,
+    }
+
+
+def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
+    usage = attempt.usage
+    return {
+        "run_id": claim.run_id,
+        "item_id": claim.item_id,
+        "number": attempt.number,
+        "status": attempt.status.value,
+        "error_class": attempt.error_class,
+        "error_message": attempt.error_message,
+        "raw_answer": attempt.raw_answer,
+        "started_at": attempt.started_at,
+        "duration_seconds": attempt.duration,
+        "requests": usage.requests,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cost_usd": usage.cost_usd,
+    }
+
+
+def _lost_attempt(item: ItemRow, now: datetime) -> dict[str, Any]:
+    """How long it ran and what it cost died with its process: no time and no requests are claimed."""
+    claim = Claim(
+        item_id=item.id,
+        run_id=item.run_id,
+        kind="",
+        key=item.key,
+        position=(),
+        stage=item.stage,
+        payload=None,
+        attributes={},
+        attempt=item.attempts_started,
+        failures=item.failures,
+        owner=item.lease_owner or "",
+    )
+    record = AttemptRecord(
+        number=item.attempts_started,
+        status=AttemptStatus.LOST,
+        started_at=item.started_at or now,
+        duration=0.0,
+        error_class=WORKER_LOST,
+        error_message=f"The process {item.lease_owner} ended without a word.",
+    )
+    return _attempt_row(claim, record)
+
+
+def _lose(item: ItemRow, max_losses: int, now: datetime) -> None:
+    item.losses += 1
+    is_dead = item.losses >= max_losses
+    item.status = (ItemStatus.DEAD if is_dead else ItemStatus.PENDING).value
+    item.lease_owner = item.lease_until = item.next_attempt_at = None
+    if is_dead:
+        item.finished_at = now
+        item.error_class = WORKER_LOST
+        item.error_message = f"Lost {item.losses} times: each time the process that had it ended without a word."

@@ -1,0 +1,234 @@
+"""The tables, as SQLAlchemy models; ``alembic/`` builds the same, which a test compares."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from thresher.engine.work import AttemptStatus, ItemStatus, Mode, RunStatus
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An instant: aware in, aware and in UTC out, on SQLite too (which stores it without a zone, in UTC)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Converts to UTC; refuses a time without a zone, which would be a guess."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Gives the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class ForeignText(sa.TypeDecorator[str]):
+    """Text from outside: NUL and unpaired surrogates, which databases refuse, become U+FFFD."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - same for all
+        """Replaces what cannot be stored."""
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Base(DeclarativeBase):
+    """All tables, with names of constraints that are the same on every database."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain dict
+        str: sa.Text,
+        datetime: UtcDateTime,
+        dict[str, Any]: sa.JSON(none_as_null=True),
+        list[Any]: sa.JSON(none_as_null=True),
+        bytes: sa.LargeBinary,
+    }
+
+
+# SQLite numbers rows by itself only where the type is exactly INTEGER.
+_RowId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _partial_index(*columns: str) -> sa.Index:
+    """An index of the few rows whose last column is not null."""
+    filled = sa.text(f"{columns[-1]} IS NOT NULL")
+    return sa.Index(None, *columns, sqlite_where=filled, postgresql_where=filled)
+
+
+class RunRow(Base):
+    """A run."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    workspace: Mapped[str]
+    status: Mapped[str]
+    mode: Mapped[str]
+    mode_reason: Mapped[str]
+    provider: Mapped[str | None]
+    model: Mapped[str | None]
+    source: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, Any]]
+    details: Mapped[dict[str, Any]]
+    report: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    planned: Mapped[int]
+    planning_complete: Mapped[bool]
+    elapsed_seconds: Mapped[float]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("status", RunStatus),
+        _one_of("mode", Mode),
+        sa.Index(None, "workspace", "id"),
+    )
+
+
+class ItemRow(Base):
+    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once."""
+
+    __tablename__ = "items"
+
+    id: Mapped[int] = mapped_column(_RowId, primary_key=True)
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"))
+    key: Mapped[str]
+    position: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(_RowId, sa.ForeignKey("items.id", ondelete="CASCADE"))
+    stage: Mapped[str]
+    status: Mapped[str]
+    attempts_started: Mapped[int]
+    failures: Mapped[int]
+    losses: Mapped[int]
+    next_attempt_at: Mapped[datetime | None]
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    skip_reason: Mapped[str | None]
+    error_class: Mapped[str | None]
+    error_message: Mapped[str | None] = mapped_column(ForeignText)
+    attributes: Mapped[dict[str, Any]]
+    result: Mapped[Any | None] = mapped_column(sa.JSON(none_as_null=True))
+    payload: Mapped[bytes | None]
+
+    __table_args__ = (
+        sa.UniqueConstraint("run_id", "key"),
+        _one_of("status", ItemStatus),
+        sa.CheckConstraint("(status = 'running') = (lease_owner IS NOT NULL)", name="lease"),
+        sa.Index(None, "run_id", "status", "position"),
+        sa.Index(None, "run_id", "position"),
+        # Few rows have these at a time, so the indexes stay small.
+        _partial_index("lease_owner"),
+        _partial_index("parent_id"),
+        _partial_index("run_id", "next_attempt_at"),
+    )
+
+
+class AttemptRow(Base):
+    """One try at an item. ``cost_usd`` None: the price is unknown."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(_RowId, primary_key=True)
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"))
+    item_id: Mapped[int] = mapped_column(_RowId, sa.ForeignKey("items.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    status: Mapped[str]
+    error_class: Mapped[str | None]
+    error_message: Mapped[str | None] = mapped_column(ForeignText)
+    raw_answer: Mapped[str | None] = mapped_column(ForeignText)
+    started_at: Mapped[datetime]
+    duration_seconds: Mapped[float]
+    requests: Mapped[int]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    cost_usd: Mapped[float | None]
+
+    __table_args__ = (
+        sa.UniqueConstraint("item_id", "number"),
+        _one_of("status", AttemptStatus),
+        sa.Index(None, "run_id"),
+    )
+
+
+class NodeFactRow(Base):
+    """A fact of XML discovery. ``position`` is its item's, repeated here for the order of the document."""
+
+    __tablename__ = "node_facts"
+
+    id: Mapped[int] = mapped_column(_RowId, primary_key=True)
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"))
+    item_id: Mapped[int] = mapped_column(_RowId, sa.ForeignKey("items.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    position: Mapped[str]
+    node_type: Mapped[str] = mapped_column(ForeignText)
+    node_ordinal: Mapped[int | None]
+    section_path: Mapped[str] = mapped_column(ForeignText)
+    extractor: Mapped[str]
+    confidence: Mapped[float | None]
+    pii_masked: Mapped[bool]
+    fields: Mapped[list[Any]]
+    refs: Mapped[list[Any]]
+    record: Mapped[Any | None] = mapped_column(sa.JSON(none_as_null=True))
+    fields_total: Mapped[int]
+    fields_grounded: Mapped[int]
+
+    __table_args__ = (
+        sa.UniqueConstraint("item_id", "ordinal"),
+        sa.Index(None, "run_id", "position", "item_id", "ordinal"),
+    )
+
+
+class NodeConfigurationRow(Base):
+    """Which path is extracted, and how. Empty ``message_root``, ``spec_version`` and ``sender`` mean: any."""
+
+    __tablename__ = "node_configurations"
+
+    id: Mapped[int] = mapped_column(_RowId, primary_key=True)
+    workspace: Mapped[str]
+    message_root: Mapped[str]
+    spec_version: Mapped[str]
+    sender: Mapped[str]
+    path: Mapped[str]
+    instructions: Mapped[str | None]
+    record_schema: Mapped[dict[str, Any] | None]
+    enabled: Mapped[bool]
+
+    __table_args__ = (
+        sa.UniqueConstraint(
+            "workspace", "message_root", "spec_version", "sender", "path", name="uq_node_configurations_target"
+        ),
+    )
