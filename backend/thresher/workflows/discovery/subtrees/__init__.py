@@ -1,0 +1,9 @@
+"""Subtrees of XML documents: the source gate, the path grammar, detection, survey, automatic choice, the splitter."""
+
+from thresher.workflows.discovery.subtrees.limits import Limits
+from thresher.workflows.discovery.subtrees.paths import SubtreePath, parse_path, parse_paths
+from thresher.workflows.discovery.subtrees.source import SourceDocument
+from thresher.workflows.discovery.subtrees.splitter import split
+from thresher.workflows.discovery.subtrees.subtree import Subtree
+
+__all__ = ["Limits", "SourceDocument", "Subtree", "SubtreePath", "parse_path", "parse_paths", "split"]
