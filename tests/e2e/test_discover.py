@@ -67,7 +67,7 @@ def test_people_get_a_table_and_a_summary(thresher: Thresher) -> None:
 
 def test_facts_come_as_jsonl_json_and_safe_csv(thresher: Thresher, tmp_path: Path) -> None:
     file = tmp_path / "formulas.xml"
-    file.write_text("<r><i><a>=1+1</a><b>@cmd</b><c>-5</c><d>plain, \"quoted\"</d></i></r>", encoding="utf-8")
+    file.write_text('<r><i><a>=1+1</a><b>@cmd</b><c>-5</c><d>plain, "quoted"</d></i></r>', encoding="utf-8")
     run = thresher("discover", file, "--path", "/r/i", "--json").json["run_id"]
     jsonl = thresher("facts", run).rows
     assert thresher("facts", run, "--format", "json").json == jsonl
@@ -155,9 +155,7 @@ def test_a_model_that_fails_for_some_nodes_gives_a_partial_run(thresher: Threshe
     assert len(thresher("facts", result["run_id"]).rows) == 12
 
 
-def test_after_kill_9_a_run_goes_on_and_pays_only_for_what_was_in_flight(
-    thresher_on: Thresher, tmp_path: Path
-) -> None:
+def test_after_kill_9_a_run_goes_on_and_pays_only_for_what_was_in_flight(thresher_on: Thresher, tmp_path: Path) -> None:
     document, workers = pax_document(tmp_path, 300), 10
     with running_model_server(latency=0.05) as server:
         process = thresher_on.start("discover", document, *PAX, "--quiet", **by_model(server))
@@ -223,7 +221,9 @@ def test_personal_data_does_not_reach_the_model(thresher: Thresher, tmp_path: Pa
     assert all(value["grounded"] for value in fact["fields"])
 
 
-@pytest.mark.parametrize("fault", [{"fence": 1.0}, {"prose": 1.0}, {"truncate": 0.2}, {"error_500": 0.2}, {"drop": 0.2}])
+@pytest.mark.parametrize(
+    "fault", [{"fence": 1.0}, {"prose": 1.0}, {"truncate": 0.2}, {"error_500": 0.2}, {"drop": 0.2}]
+)
 def test_answers_in_disguise_and_passing_faults_lose_nothing(
     thresher: Thresher, tmp_path: Path, fault: dict[str, float]
 ) -> None:

@@ -132,8 +132,10 @@ def facts(
     node_type: Annotated[str | None, typer.Option(help="Only facts of this element name.")] = None,
     include_ungrounded: Annotated[
         bool, typer.Option("--include-ungrounded", help="Also values that are not proved, marked as such.")
-    ] = False,  # noqa: FBT002
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")] = None,
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
+    ] = None,
 ) -> None:
     """Print the facts of a run, in document order."""
     with failures_explained():

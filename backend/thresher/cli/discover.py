@@ -67,9 +67,7 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     return worst
 
 
-def _discover_one(
-    discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], output: Output
-) -> ExitCode:
+def _discover_one(discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], output: Output) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
         new = DiscoveryWorkflow.prepare(request, *mode)
@@ -164,6 +162,3 @@ def finish(code: ExitCode) -> None:
     """Ends a command with its exit code."""
     if code is not ExitCode.SUCCEEDED:
         raise typer.Exit(code)
-
-
-

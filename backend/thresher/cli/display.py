@@ -104,10 +104,10 @@ def _rest(snapshot: Snapshot, facts: int) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds for people: ``0.4 s``, ``42 s``, ``3:05 min``, ``2:07 h``."""
-    if seconds < 10:  # noqa: PLR2004 # tenths matter below
+    if seconds < 10:  # tenths matter below
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 # a minute
+    if whole < 60:  # a minute
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"  # noqa: PLR2004
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"

@@ -83,8 +83,7 @@ def _destination(output: Path | None) -> Iterator[TextIO]:
 
 
 def _write_jsonl(rows: Iterable[Row], stream: TextIO) -> None:
-    for row in rows:
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _write_json(rows: Iterable[Row], stream: TextIO) -> None:

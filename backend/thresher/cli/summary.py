@@ -34,7 +34,7 @@ def print_facts(facts: Iterable[Mapping[str, Any]], console: Console) -> None:
 def _short(path: str) -> str:
     """The last three steps of a path, where a person looks first."""
     steps = path.split("/")
-    return path if len(steps) <= 4 else "…/" + "/".join(steps[-2:])  # noqa: PLR2004 # root and two below
+    return path if len(steps) <= 4 else "…/" + "/".join(steps[-2:])  # root and two below
 
 
 def _values(fields: Sequence[Mapping[str, Any]]) -> Text:

@@ -8,17 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from thresher.core.errors import DatabaseUnavailable, FatalError, StorageFailed, ThresherError
+from thresher.core.logging import get_logger
 from thresher.engine.concurrency import Resources
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STORE_PATIENCE = 60.0  # seconds that a finished item waits for a database that is away
 LONGEST_MESSAGE = 2_000  # characters of an error message that are kept
@@ -148,10 +148,10 @@ class Attempts:
 
     def _write(self, completion: Completion) -> bool:
         """Waits out a database that is away for a while: a paid answer is worth the patience."""
-        for attempt in _patiently():
-            with attempt:
-                return self._store.finish(completion)
-        raise AssertionError("unreachable: tenacity returns or raises")
+        try:
+            return self._store.finish(completion)
+        except DatabaseUnavailable:
+            return _patiently()(self._store.finish, completion)
 
 
 def storable(text: str) -> str:
@@ -183,7 +183,7 @@ def _unstorable(completion: Completion, error: Exception) -> Completion:
 def _patiently() -> Retrying:
     return Retrying(
         retry=retry_if_exception_type(DatabaseUnavailable),
-        wait=wait_exponential_jitter(initial=0.1, max=5.0),
+        wait=wait_exponential_jitter(multiplier=0.1, max=5.0),
         stop=stop_after_delay(STORE_PATIENCE),
         reraise=True,
     )

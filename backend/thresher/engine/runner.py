@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
-import structlog
-
 from thresher.core.errors import ThresherError
+from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
 from thresher.engine.concurrency import Resources
 from thresher.engine.control import RunControl
@@ -24,7 +23,7 @@ from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished,
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import Claim, Completion, Counts, JsonObject, RunReport, RunStatus
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +230,7 @@ class _Session:
                 try:
                     listener(event)
                 except Exception:
-                    log.exception("a progress listener failed", event=type(event).__name__)
+                    log.exception("a progress listener failed", progress=type(event).__name__)
 
     # -- leases ---------------------------------------------------------------------------------------------
 

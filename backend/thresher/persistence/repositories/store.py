@@ -200,10 +200,10 @@ class SqlStore:
 
     # The way of an item
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec]) -> int:
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
 
-        ``planned`` counts all of them, so that planning goes on behind them.
+        The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning goes on behind them.
 
         Raises:
             NotFound: no run has this identifier.
@@ -211,7 +211,8 @@ class SqlStore:
         if not specs:
             return 0
         rows = self._new_rows(run_id, specs, parent_id=None)
-        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=sql.RUNS.c.planned + len(specs))
+        further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
+        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=further)
 
         def insert(session: Session) -> int:
             connection = session.connection()

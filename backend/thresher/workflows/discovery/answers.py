@@ -27,7 +27,7 @@ def _percent(value: object) -> object:
         number = float(value)  # type: ignore[arg-type]  # whatever it is, pydantic speaks the last word
     except (TypeError, ValueError):
         return value
-    return number / 100 if 1 < number <= 100 else number  # noqa: PLR2004 # per cent
+    return number / 100 if 1 < number <= 100 else number  # per cent
 
 
 Confidence = Annotated[float, BeforeValidator(_as_share), Field(ge=0, le=1)]

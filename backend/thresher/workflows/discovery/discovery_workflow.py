@@ -179,7 +179,7 @@ def _children(claim: Claim, node: Node) -> list[ItemSpec]:
     if depth >= DEEPEST_SPLIT or size < SMALLEST_SPLIT:
         return []
     pieces = split_further(node.xml, node.shells, max(size // 2, SMALLEST_SPLIT // 2))
-    if len(pieces) < 2:  # noqa: PLR2004 # one piece is the same again
+    if len(pieces) < 2:  # one piece is the same again
         return []
     return [
         ItemSpec(
@@ -241,4 +241,3 @@ def _no_match(document: SourceDocument, texts: Sequence[str], limits: Limits) ->
         f"No element of {document.name} matches {wanted}. Paths that do exist: {known}. "
         f"`thresher inspect {document.name}` shows them all."
     )
-

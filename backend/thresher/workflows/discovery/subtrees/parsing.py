@@ -12,7 +12,7 @@ from thresher.workflows.discovery.subtrees.names import SEPARATOR
 
 # Above this an unfinished token is fed on only when it has doubled: older expat scans it anew at each call.
 _DOUBLING_FROM = 256 * 1024
-_PREDEFINED = 'only &amp; &lt; &gt; &quot; and &apos; are known without a declaration'
+_PREDEFINED = "only &amp; &lt; &gt; &quot; and &apos; are known without a declaration"
 
 StartHandler = Callable[[str, list[str]], None]
 EndHandler = Callable[[str], None]
@@ -157,7 +157,7 @@ class GuardedParser:
     def _note_doctype(self, _name: str, system_id: str | None, _public_id: str | None, _internal: bool) -> None:  # noqa: FBT001 - expat's signature
         self.is_unusual = self.is_unusual or system_id is not None
 
-    def _bound_default(self, _element: str, attribute: str, _kind: str, default: str | None, _required: bool) -> None:  # noqa: FBT001, PLR0913 - expat's signature
+    def _bound_default(self, _element: str, attribute: str, _kind: str, default: str | None, _required: bool) -> None:  # noqa: FBT001 - expat's signature
         if default is None:
             return
         self.is_unusual = True
