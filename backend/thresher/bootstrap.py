@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from thresher.core.config import Provider, Settings
 from thresher.core.errors import BadConfiguration
@@ -17,14 +18,17 @@ from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
 from thresher.llm.client import ModelClient
 from thresher.llm.masking import Masker
-from thresher.llm.prices import PriceTable
+from thresher.llm.prices import Prices
 from thresher.llm.providers.structural import StructuralClient
+from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
-from thresher.persistence.migrations import prepare
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits, NodeConfiguration, NodeReader
 from thresher.workflows.discovery.discovery_workflow import KIND
+
+if TYPE_CHECKING:
+    from thresher.llm.providers.openai import AzureServer, OpenAIServer
 
 DEFAULT_MODEL = "gpt-4o-mini"
 
@@ -39,7 +43,9 @@ def open_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager]:
     engine = create_engine(settings.database_url)
     db = ThreadSafeDatabaseManager(engine)
     try:
-        prepare(engine)
+        if migrations.current(engine) is None:
+            migrations.upgrade(engine)
+        migrations.check(engine)
         yield db
     finally:
         db.close()
@@ -86,55 +92,43 @@ def make_client(settings: Settings, workers: int) -> ModelClient:
     provider = choose_provider(settings)
     if provider is Provider.STRUCTURAL:
         return StructuralClient()
-    prices = PriceTable.load(settings.prices_file)
-    if provider is Provider.AZURE:
-        return _azure_client(settings, workers, prices)
-    return _openai_client(settings, workers, prices)
+    from thresher.llm.providers.openai import Connections, OpenAIClient  # noqa: PLC0415 # slow to import
+
+    azure = provider is Provider.AZURE
+    model = settings.azure_openai_deployment if azure else settings.llm_model
+    return OpenAIClient(
+        model or DEFAULT_MODEL,
+        _azure_server(settings) if azure else _openai_server(settings),
+        connections=Connections(workers=workers, timeout=settings.request_timeout_seconds),
+        prices=Prices.load(settings.prices_file),
+    )
 
 
-def _openai_client(settings: Settings, workers: int, prices: PriceTable) -> ModelClient:
-    from thresher.llm.providers.openai import OpenAIClient, OpenAIOptions  # noqa: PLC0415 # 1 s of imports
+def _openai_server(settings: Settings) -> OpenAIServer:
+    from thresher.llm.providers.openai import OpenAIServer  # noqa: PLC0415 # slow to import
 
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     if not key and not settings.openai_base_url:
         raise BadConfiguration(
             "The provider openai needs a key: set OPENAI_API_KEY (or OPENAI_BASE_URL for a server without keys), "
             "or use --provider structural, which needs none."
         )
-    return OpenAIClient(
-        OpenAIOptions(
-            model=settings.llm_model or DEFAULT_MODEL,
-            api_key=key or "none",
-            base_url=settings.openai_base_url,
-            request_timeout=settings.request_timeout_seconds,
-            connections=workers,
-        ),
-        prices,
-    )
+    return OpenAIServer(api_key=key or None, base_url=settings.openai_base_url or None)
 
 
-def _azure_client(settings: Settings, workers: int, prices: PriceTable) -> ModelClient:
-    from thresher.llm.providers.openai import AzureOptions, OpenAIClient  # noqa: PLC0415 # 1 s of imports
+def _azure_server(settings: Settings) -> AzureServer:
+    from thresher.llm.providers.openai import AzureServer  # noqa: PLC0415 # slow to import
 
     wanted = {
         "AZURE_OPENAI_ENDPOINT": settings.azure_openai_endpoint,
-        "AZURE_OPENAI_API_KEY": settings.azure_openai_api_key,
+        "AZURE_OPENAI_API_KEY": settings.azure_openai_api_key and settings.azure_openai_api_key.get_secret_value(),
         "AZURE_OPENAI_DEPLOYMENT": settings.azure_openai_deployment,
     }
     missing = [name for name, value in wanted.items() if not value]
-    if missing or settings.azure_openai_api_key is None:
+    if missing:
         raise BadConfiguration(f"The provider azure needs {', '.join(missing)}.")
-    return OpenAIClient.azure(
-        AzureOptions(
-            endpoint=settings.azure_openai_endpoint or "",
-            api_key=settings.azure_openai_api_key.get_secret_value(),
-            deployment=settings.azure_openai_deployment or "",
-            api_version=settings.openai_api_version,
-            request_timeout=settings.request_timeout_seconds,
-            connections=workers,
-        ),
-        prices,
-    )
+    endpoint, key, deployment = (value or "" for value in wanted.values())
+    return AzureServer(endpoint, key, deployment, settings.openai_api_version)
 
 
 def make_reader(

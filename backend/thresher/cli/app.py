@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thresher.cli.failures import failures_explained
+
+if TYPE_CHECKING:
+    from thresher.core.config import Settings
 
 app = typer.Typer(
     name="thresher",
@@ -53,11 +56,11 @@ ModelOption = Annotated[str | None, typer.Option(help="Name of the model (LLM_MO
 
 @app.callback()
 def configure(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Facts from every subtree of a large XML document, each proved by its path in the source."""
     if version:
-        from importlib.metadata import version as installed  # noqa: PLC0415
+        from importlib.metadata import version as installed
 
         typer.echo(f"thresher {installed('thresher')}")
         raise typer.Exit
@@ -72,11 +75,11 @@ def discover(
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of node configurations.")] = None,
     workers: WorkersOption = None,
-    sequential: SequentialOption = False,  # noqa: FBT002
+    sequential: SequentialOption = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
-    as_json: JsonOption = False,  # noqa: FBT002
-    quiet: QuietOption = False,  # noqa: FBT002
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Read every subtree of FILE, many at a time, and keep the proved facts.
 
@@ -84,7 +87,7 @@ def discover(
     Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted (`thresher resume` goes on).
     """
     with failures_explained():
-        from thresher.cli import discover as command  # noqa: PLC0415
+        from thresher.cli import discover as command
 
         settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
         wanted = command.Wanted(files, path or (), config, sequential)
@@ -95,13 +98,13 @@ def discover(
 def resume(
     run: RunArgument,
     workers: WorkersOption = None,
-    sequential: SequentialOption = False,  # noqa: FBT002
-    as_json: JsonOption = False,  # noqa: FBT002
-    quiet: QuietOption = False,  # noqa: FBT002
+    sequential: SequentialOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was interrupted or killed; what is done stays done and is not paid again."""
     with failures_explained():
-        from thresher.cli import discover as command  # noqa: PLC0415
+        from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
         code = command.resume(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
@@ -112,13 +115,13 @@ def resume(
 def retry(
     run: RunArgument,
     workers: WorkersOption = None,
-    sequential: SequentialOption = False,  # noqa: FBT002
-    as_json: JsonOption = False,  # noqa: FBT002
-    quiet: QuietOption = False,  # noqa: FBT002
+    sequential: SequentialOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Try the failed nodes of a run again."""
     with failures_explained():
-        from thresher.cli import discover as command  # noqa: PLC0415
+        from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
         code = command.retry(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
@@ -139,7 +142,7 @@ def facts(
 ) -> None:
     """Print the facts of a run, in document order."""
     with failures_explained():
-        from thresher.cli import facts as command  # noqa: PLC0415
+        from thresher.cli import facts as command
 
         selection = command.Selection(run, node_type, include_ungrounded)
         command.export(_settings(), selection, output_format.value, output)
@@ -148,20 +151,20 @@ def facts(
 @app.command()
 def runs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
-    as_json: JsonOption = False,  # noqa: FBT002
+    as_json: JsonOption = False,
 ) -> None:
     """List the runs, newest first."""
     with failures_explained():
-        from thresher.cli import runs as command  # noqa: PLC0415
+        from thresher.cli import runs as command
 
         command.list_runs(_settings(), limit, as_json=as_json)
 
 
 @app.command()
-def show(run: RunArgument, as_json: JsonOption = False) -> None:  # noqa: FBT002
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show a run: what was read, found, paid, and what failed."""
     with failures_explained():
-        from thresher.cli import runs as command  # noqa: PLC0415
+        from thresher.cli import runs as command
 
         command.show_run(_settings(), run, as_json=as_json)
 
@@ -170,11 +173,11 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:  # noqa: FBT002
 def inspect(
     file: Annotated[Path, typer.Argument(help="An XML document.")],
     depth: Annotated[int, typer.Option(min=1, help="How deep the tree is shown.")] = 6,
-    as_json: JsonOption = False,  # noqa: FBT002
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a document is and which paths could be read (count, sizes), without storing anything."""
     with failures_explained():
-        from thresher.cli import inspect as command  # noqa: PLC0415
+        from thresher.cli import inspect as command
 
         command.inspect(_settings(), file, depth, as_json=as_json)
 
@@ -189,25 +192,25 @@ def sample(
 ) -> None:
     """Write a synthetic NDC message of any size."""
     with failures_explained():
-        from thresher.cli import sample as command  # noqa: PLC0415
+        from thresher.cli import sample as command
 
         command.write(command.Sample(message, version, size, seed), output)
 
 
 @database_app.command("upgrade")
-def database_upgrade(quiet: QuietOption = False) -> None:  # noqa: FBT002
+def database_upgrade(quiet: QuietOption = False) -> None:
     """Bring the database of DATABASE_URL to the newest version; creates it where there is none."""
     with failures_explained():
-        from thresher.cli import database as command  # noqa: PLC0415
+        from thresher.cli import database as command
 
         command.upgrade(_settings(), quiet=quiet)
 
 
 @database_app.command("current")
-def database_current(as_json: JsonOption = False) -> None:  # noqa: FBT002
+def database_current(as_json: JsonOption = False) -> None:
     """Print the version of the database."""
     with failures_explained():
-        from thresher.cli import database as command  # noqa: PLC0415
+        from thresher.cli import database as command
 
         command.current(_settings(), as_json=as_json)
 
@@ -216,7 +219,7 @@ def database_current(as_json: JsonOption = False) -> None:  # noqa: FBT002
 def database_check() -> None:
     """Say whether the database can be used; exit code 2 if not."""
     with failures_explained():
-        from thresher.cli import database as command  # noqa: PLC0415
+        from thresher.cli import database as command
 
         command.check(_settings())
 
@@ -230,15 +233,15 @@ def model_serve(
 ) -> None:
     """Serve a model on this machine (OpenAI-compatible, loopback only) until Ctrl-C."""
     with failures_explained():
-        from thresher.cli import model as command  # noqa: PLC0415
+        from thresher.cli import model as command
 
         command.serve(port, gguf, slots, context)
 
 
-def _settings(**overrides: object):  # noqa: ANN202 # Settings, which is imported when a command is called
+def _settings(**overrides: object) -> Settings:
     """The settings of this process with the options that were given."""
-    from thresher.core.config import load_settings  # noqa: PLC0415
-    from thresher.core.logging import configure_logging  # noqa: PLC0415
+    from thresher.core.config import load_settings
+    from thresher.core.logging import configure_logging
 
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = load_settings(**given)

@@ -7,11 +7,8 @@ import sys
 
 from thresher.cli.failures import say
 from thresher.core.config import Settings
+from thresher.persistence import migrations
 from thresher.persistence.database import create_engine
-from thresher.persistence.migrations import check as check_version
-from thresher.persistence.migrations import current as current_version
-from thresher.persistence.migrations import head as head_version
-from thresher.persistence.migrations import upgrade as upgrade_to_head
 
 
 def upgrade(settings: Settings, *, quiet: bool) -> None:
@@ -22,9 +19,9 @@ def upgrade(settings: Settings, *, quiet: bool) -> None:
     """
     engine = create_engine(settings.database_url)
     try:
-        before = current_version(engine)
-        upgrade_to_head(engine)
-        after = current_version(engine)
+        before = migrations.current(engine)
+        migrations.upgrade(engine)
+        after = migrations.current(engine)
     finally:
         engine.dispose()
     if not quiet:
@@ -35,11 +32,11 @@ def current(settings: Settings, *, as_json: bool) -> None:
     """Prints the version of the database, and the newest one."""
     engine = create_engine(settings.database_url)
     try:
-        version = current_version(engine)
+        version = migrations.current(engine)
     finally:
         engine.dispose()
     if as_json:
-        sys.stdout.write(json.dumps({"current": version, "head": head_version()}) + "\n")
+        sys.stdout.write(json.dumps({"current": version, "head": migrations.HEAD}) + "\n")
     else:
         sys.stdout.write(f"{version or 'empty'}\n")
 
@@ -52,7 +49,7 @@ def check(settings: Settings) -> None:
     """
     engine = create_engine(settings.database_url)
     try:
-        check_version(engine)
+        migrations.check(engine)
     finally:
         engine.dispose()
     say("The database can be used.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -35,7 +36,7 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> Self:
         console = Console(stderr=True)
         if console.is_terminal and not self._quiet:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rest]}"))

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
 from thresher.bootstrap import make_store, open_database
 from thresher.cli.failures import say
+from thresher.cli.files import written_whole
 from thresher.core.config import Settings
 from thresher.engine.work import RunStatus
 from thresher.persistence.repositories.node_facts import stream_facts
@@ -35,7 +37,7 @@ CSV_COLUMNS = (
     "grounded",
 )
 # What spreadsheets take for the beginning of a formula (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +68,18 @@ def export(settings: Settings, selection: Selection, output_format: str, output:
 
 @contextmanager
 def _destination(output: Path | None) -> Iterator[TextIO]:
-    """Stdout, or a file that appears under its name only when it is complete."""
+    """Stdout, or a file that appears under its name only when it is complete; UTF-8 either way."""
     if output is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr] # a TextIOWrapper here
-        yield sys.stdout
-        sys.stdout.flush()
+        stream = TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=False)
+        yield stream
+        stream.flush()
+        stream.detach()
         return
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-        partial.replace(output)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with written_whole(output) as binary:
+        stream = TextIOWrapper(binary, encoding="utf-8", newline="")
+        yield stream
+        stream.flush()
+        stream.detach()
 
 
 def _write_jsonl(rows: Iterable[Row], stream: TextIO) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -68,17 +67,3 @@ class RecordAnswer(_Answer):
     record: dict[str, Any]
     proofs: list[Proof]
     confidence: Confidence
-
-
-def record_answer_schema(record_schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of an answer that wraps a user's record: ``{record, proofs, confidence}``.
-
-    ``$defs`` of the record's schema are lifted to the top, where ``$ref`` looks for them.
-    """
-    record = {key: value for key, value in record_schema.items() if key not in ("$defs", "definitions", "$schema")}
-    schema = RecordAnswer.model_json_schema()
-    schema["properties"]["record"] = record
-    for key in ("$defs", "definitions"):
-        if key in record_schema:
-            schema.setdefault(key, {}).update(record_schema[key])
-    return schema

@@ -70,7 +70,7 @@ class DiscoveryWorkflow:
         nodes = applicable(request.nodes, seen.detection)
         if request.nodes and not nodes and not request.paths:
             raise NothingMatched(_no_configuration(document, seen))
-        paths = request.paths or [node.path for node in nodes] or seen.choose_paths()
+        paths = request.paths or [node.path for node in nodes] or [path.text for path in seen.choose_paths()]
         return NewRun(
             kind=KIND,
             workspace=request.workspace,
@@ -94,7 +94,7 @@ class DiscoveryWorkflow:
             NothingMatched: no subtree matches.
             MalformedDocument: the document is broken behind the subtrees that were yielded.
         """
-        limits = Limits(**run.options["limits"])  # type: ignore[call-overload,index,arg-type] # as prepare() wrote it
+        limits = Limits(**run.options["limits"])  # type: ignore[arg-type] # as prepare() wrote it
         document = SourceDocument.open(Path(str(run.source["path"])), limits)
         _must_be_the_same(document, run)
         texts = _texts(run.options["paths"])
@@ -148,7 +148,7 @@ def _spec(subtree: Subtree, disabled: frozenset[str] | set[str]) -> ItemSpec:
         attributes["bytes"] = list(subtree.byte_range)
     if subtree.shells:
         attributes["shells"] = subtree.shells
-    whole = not subtree.is_piece
+    whole = subtree.is_whole
     skip = "disabled by configuration" if subtree.path.text in disabled else None
     return ItemSpec(
         key=subtree.section_path if whole else f"{subtree.section_path}#{subtree.piece}",
@@ -236,7 +236,7 @@ def _no_configuration(document: SourceDocument, seen: Survey) -> str:
 
 def _no_match(document: SourceDocument, texts: Sequence[str], limits: Limits) -> str:
     wanted = ", ".join(texts)
-    known = ", ".join(survey(document, limits).choose_paths()[:5])
+    known = ", ".join(path.text for path in survey(document, limits).choose_paths()[:5])
     return (
         f"No element of {document.name} matches {wanted}. Paths that do exist: {known}. "
         f"`thresher inspect {document.name}` shows them all."

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from thresher.engine.work import JsonValue, Run, RunReport
+from thresher.persistence.repositories.node_facts import FactCounts
 
 
 def summarize(
-    run: Run, report: RunReport, facts: Mapping[str, int], subtrees_matched: int, errors: Sequence[JsonValue]
+    run: Run, report: RunReport, facts: FactCounts, subtrees_matched: int, errors: Sequence[JsonValue]
 ) -> dict[str, Any]:
     """The result of ``thresher discover --json``.
 
-    ``facts`` holds ``facts``, ``fields_total`` and ``fields_grounded`` of the run. ``tokens`` are prompt plus
+    ``tokens`` are prompt plus
     completion tokens of all attempts, ``cost_usd`` is null where a price is unknown, ``speedup`` is measured.
     """
     counts, usage = report.counts, report.usage
@@ -35,9 +36,9 @@ def summarize(
         "nodes_skipped": counts.skipped,
         "nodes_failed": counts.dead,
         "nodes_open": counts.open,
-        "node_facts_extracted": facts["facts"],
-        "fields_total": facts["fields_total"],
-        "fields_grounded": facts["fields_grounded"],
+        "node_facts_extracted": facts.facts,
+        "fields_total": facts.fields_total,
+        "fields_grounded": facts.fields_grounded,
         "elapsed_seconds": round(report.elapsed_seconds, 3),
         "item_seconds_sum": round(report.item_seconds_sum, 3),
         "speedup": round(report.speedup, 2),
