@@ -31,8 +31,8 @@ _POSTGRES_CONNECTIONS = 64  # at most, for one process
 
 # How a transaction begins, as an execution option: a writer takes SQLite's write lock at once, a reader never.
 _ACCESS = "thresher_access"
-_WRITE: Mapping[str, Any] = {_ACCESS: "write"}
-_READ: Mapping[str, Any] = {_ACCESS: "read", "postgresql_readonly": True}
+WRITE_ACCESS: Mapping[str, Any] = {_ACCESS: "write"}
+READ_ACCESS: Mapping[str, Any] = {_ACCESS: "read", "postgresql_readonly": True}
 
 
 def create_engine(url: str, *, busy_timeout: float = 30.0, connect_timeout: float = 10.0) -> sa.Engine:
@@ -55,7 +55,7 @@ def create_engine(url: str, *, busy_timeout: float = 30.0, connect_timeout: floa
     else:
         engine = _create_postgres_engine(parsed, busy_timeout, connect_timeout)
     try:
-        with engine.execution_options(**_READ).connect() as connection:
+        with engine.execution_options(**READ_ACCESS).connect() as connection:
             connection.execute(sa.text("SELECT 1"))
     except (exc.SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
@@ -73,8 +73,8 @@ class ThreadSafeDatabaseManager:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._reader = engine.execution_options(**_READ)
-        writer = sessionmaker(engine.execution_options(**_WRITE), expire_on_commit=False)
+        self._reader = engine.execution_options(**READ_ACCESS)
+        writer = sessionmaker(engine.execution_options(**WRITE_ACCESS), expire_on_commit=False)
         self._group_commit = GroupCommit(writer)
         self._sessions = scoped_session(sessionmaker(engine, class_=_ThreadSession, expire_on_commit=False))
 

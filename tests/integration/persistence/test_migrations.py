@@ -1,0 +1,184 @@
+"""Migrations: the same tables as the models, forwards and backwards, by one process of many."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from thresher.core.errors import DatabaseUnusable
+from thresher.persistence import migrations
+from thresher.persistence.database import create_engine
+from thresher.persistence.tables import Base
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def written(index: Any) -> str:
+    """The condition of a partial index is an object that only compares as text."""
+    options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return str({**index, "dialect_options": options})
+
+
+def tables(engine: sa.Engine) -> dict[str, Any]:
+    """Everything the database says of its tables, without the order that it keeps."""
+    inspector = sa.inspect(engine)
+    return {
+        name: {
+            "columns": {c["name"]: (str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(name)},
+            "primary key": inspector.get_pk_constraint(name),
+            "foreign keys": sorted(map(str, inspector.get_foreign_keys(name))),
+            "unique": sorted(map(str, inspector.get_unique_constraints(name))),
+            "checks": sorted((c["name"] or "", c["sqltext"]) for c in inspector.get_check_constraints(name)),
+            "indexes": sorted(written(index) for index in inspector.get_indexes(name)),
+        }
+        for name in inspector.get_table_names()
+        if name != "alembic_version"
+    }
+
+
+def test_upgrading_an_empty_database_gives_the_tables_of_the_models(engine: sa.Engine) -> None:
+    assert migrations.upgrade(engine)
+    with engine.connect() as connection:
+        differences = compare_metadata(
+            MigrationContext.configure(connection, opts={"compare_server_default": True}), Base.metadata
+        )
+    assert differences == []
+    upgraded = tables(engine)
+    migrations.downgrade(engine, "base")
+    Base.metadata.create_all(engine)
+    assert upgraded == tables(engine)
+    assert set(upgraded) == {"runs", "items", "attempts", "node_facts", "node_configurations"}
+
+
+def test_downgrading_to_nothing_and_upgrading_again_works(engine: sa.Engine) -> None:
+    migrations.upgrade(engine)
+    upgraded = tables(engine)
+    migrations.downgrade(engine, "base")
+    assert tables(engine) == {}
+    assert migrations.current(engine) is None
+    assert migrations.upgrade(engine)
+    assert tables(engine) == upgraded
+
+
+def test_a_second_upgrade_has_nothing_to_do(engine: sa.Engine) -> None:
+    assert migrations.upgrade(engine)
+    assert not migrations.upgrade(engine)
+    assert migrations.current(engine) == migrations.HEAD
+    migrations.check(engine)
+
+
+def test_a_database_without_tables_says_what_to_do(engine: sa.Engine) -> None:
+    with pytest.raises(DatabaseUnusable, match="no tables yet: run `thresher db upgrade`"):
+        migrations.check(engine)
+
+
+def test_an_older_database_says_what_to_do(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations.upgrade(engine)
+    monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, "9999"))
+    monkeypatch.setattr(migrations, "HEAD", "9999")
+    with pytest.raises(DatabaseUnusable, match=r"older version \(0001, .*run `thresher db upgrade`"):
+        migrations.check(engine)
+
+
+@pytest.mark.parametrize("use", [migrations.check, migrations.upgrade, lambda e: migrations.downgrade(e, "base")])
+def test_a_newer_database_is_left_alone(engine: sa.Engine, use: Any) -> None:
+    migrations.upgrade(engine)
+    before = tables(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'f00d'"))
+    with pytest.raises(DatabaseUnusable, match=r"newer version \(f00d\)"):
+        use(engine)
+    assert tables(engine) == before
+
+
+def test_an_unknown_revision_cannot_be_downgraded_to(engine: sa.Engine) -> None:
+    with pytest.raises(DatabaseUnusable, match="no revision 'nonsense'"):
+        migrations.downgrade(engine, "nonsense")
+
+
+def test_the_list_of_revisions_is_the_folder_of_versions() -> None:
+    scripts = ScriptDirectory(str(migrations.scripts()))
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == list(migrations.REVISIONS)
+    assert scripts.get_heads() == [migrations.HEAD]
+
+
+def test_a_failing_migration_leaves_nothing_behind(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE node_facts (id INTEGER)"))
+    with pytest.raises(DatabaseUnusable, match="cannot be migrated"):
+        migrations.upgrade(engine)
+    assert list(tables(engine)) == ["node_facts"]
+    assert migrations.current(engine) is None
+
+
+UPGRADE = """
+import sys
+from thresher.persistence.database import create_engine
+from thresher.persistence.migrations import upgrade
+engine = create_engine(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+print(upgrade(engine))
+"""
+
+
+def test_of_several_processes_at_once_exactly_one_upgrades(database_url: str) -> None:
+    create_engine(database_url).dispose()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", UPGRADE, database_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = sorted(process.communicate(timeout=60)[0] for process in processes)
+    assert answers == ["False\n", "False\n", "True\n"]
+
+
+def test_the_alembic_command_works_on_the_database_of_the_environment(database_url: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env={"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    engine = create_engine(database_url)
+    migrations.check(engine)
+    engine.dispose()
+
+
+def test_looking_at_the_version_does_not_import_alembic(sqlite_url: str) -> None:
+    code = (
+        "import sys; from thresher.persistence import database, migrations;"
+        f"print(migrations.current(database.create_engine({sqlite_url!r})), 'alembic' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "None False\n"
