@@ -55,6 +55,10 @@ class GuardedParser:
         self._handlers = (start, end, declaration)
         self.resume_handlers()
 
+    def hear_text(self, handler: Callable[[str], None] | None) -> None:
+        """Sets who hears of text; nobody for None."""
+        self._expat.CharacterDataHandler = handler
+
     def pause_handlers(self) -> None:
         """From here on expat only checks."""
         expat = self._expat

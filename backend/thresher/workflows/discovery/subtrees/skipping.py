@@ -12,7 +12,10 @@ from thresher.workflows.discovery.subtrees.window import Window
 
 _RAW_NAME = re.compile(rb"<([^\s/>]+)")
 _MAX_NAMES = 64
-_MAX_PATTERNS = 1_024
+_MAX_KEPT = 1_024
+_MAX_LOOKS = 12
+_AFTER_NAME = b" \t\r\n/>"
+_BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
 # One target in so many is read element by element all the same, so that distinct names are counted.
 _SAMPLED = 32
 
@@ -31,7 +34,7 @@ class Skipper:
         self._limits = limits
         self._names: set[bytes] = set()
         self._starts: re.Pattern[bytes] | None = None
-        self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], re.Pattern[bytes] | None] = {}
+        self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
         self._asked = 0
 
     def learn(self, window: Window, start: int) -> None:
@@ -60,8 +63,8 @@ class Skipper:
         end = window.find(closing, at, start + self._limits.max_subtree_bytes)
         if end < 0 or not self._is_plain(window, at, end, depth):
             return None
-        inner = self._inner_pattern(state, found[1])
-        if inner is None or window.search(inner, at, end) is not None:
+        inner = self._inner_names(state, found[1])
+        if inner is None or any(_holds_element(window, name, at, end) for name in inner):
             return None
         return end, end + len(closing)
 
@@ -73,19 +76,28 @@ class Skipper:
             and window.count(b"=", at, end) <= self._limits.max_attributes
         )
 
-    def _inner_pattern(self, state: State, name: bytes) -> re.Pattern[bytes] | None:
-        """What must not stand within a target; None where anything could be a target."""
+    def _inner_names(self, state: State, name: bytes) -> tuple[bytes, ...] | None:
+        """Names of elements that must not stand within a target; None where anything could be a target."""
         key = (state.places, name)
         if key not in self._inner:
-            if len(self._inner) >= _MAX_PATTERNS:
+            if len(self._inner) >= _MAX_KEPT:
                 self._inner.clear()
-            self._inner[key] = self._build_inner(state, name)
+            wanted = {self._paths[number].steps[step].local for number, step in state.places}
+            names = {local.removeprefix(NDC_PREFIX).encode() for local in wanted}
+            names.add(name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode()))
+            self._inner[key] = None if "*" in wanted else tuple(sorted(names))
         return self._inner[key]
 
-    def _build_inner(self, state: State, name: bytes) -> re.Pattern[bytes] | None:
-        wanted = {self._paths[number].steps[step].local for number, step in state.places}
-        if "*" in wanted:
-            return None
-        names = {local.removeprefix(NDC_PREFIX).encode() for local in wanted}
-        names.add(name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode()))
-        return re.compile(rb"[<:](?:IATA_)?(?:%s)[\s/>]" % b"|".join(map(re.escape, sorted(names))))
+
+def _holds_element(window: Window, name: bytes, start: int, end: int) -> bool:
+    """Whether a start tag of this local name may stand between two offsets; True where it is not clear soon."""
+    data, at, stop = window.data, start - window.start, end - window.start
+    for _ in range(_MAX_LOOKS):
+        at = data.find(name, at, stop)
+        if at < 0:
+            return False
+        follows = data[at + len(name)]
+        if follows in _AFTER_NAME and data[at - 1] in _BEFORE_NAME:
+            return True
+        at += len(name)
+    return True

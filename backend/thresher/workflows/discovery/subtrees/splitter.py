@@ -155,6 +155,8 @@ class _Splitting:
         self._push(path, transition.state or self._matcher.start)
         if transition.matched >= 0:
             self._open_target(local, transition.matched)
+        if self._pending:
+            self._pending.clear()
 
     def _push(self, path: str, state: State) -> None:
         frame = self._stack[-1]
