@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,15 @@ _ABSENT = object()
 _CERTAIN = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Where a scalar of an answer stands: its JSON pointer in the whole answer, its path in the subtree, its schema."""
+
+    pointer: str
+    path: str
+    schema: Schema
+
+
 def fill(schema: Schema, evidence: Evidence, *, ordinal: int = 1) -> Json:
     """Answers a JSON Schema from a subtree; the result is a JSON value.
 
@@ -33,13 +43,14 @@ def fill(schema: Schema, evidence: Evidence, *, ordinal: int = 1) -> Json:
     What the subtree does not say is null or absent where the schema lets it, else the least value that fits, without
     a proof. ``ordinal`` is the position of the subtree among its like, which the subtree itself does not tell.
     """
+    return _Reading(schema, evidence, ordinal).answer()
+
+
+def fill_with_proofs(schema: Schema, evidence: Evidence, *, ordinal: int = 1) -> tuple[Json, Sequence[Proof]]:
+    """``fill``, and the proof of each field or scalar; references of a listing are not among them."""
     reading = _Reading(schema, evidence, ordinal)
-    properties = resolved(schema, schema).get("properties", {})
-    if "record" in properties and "proofs" in properties:
-        return reading.proved_record()
-    if "fields" in properties and reading.lists_leaves(properties["fields"]):
-        return reading.all_leaves()
-    return reading.value(schema, reading.region, "")
+    answer = reading.answer()
+    return answer, reading.proofs(answer)
 
 
 class _Reading:
@@ -51,29 +62,51 @@ class _Reading:
         self._ordinal = ordinal
         self._depth = 0
         self._objects = 0
-        self._proofs: list[tuple[str, str]] = []
+        self._proofs: list[Proof] = []
+        self._properties: Schema = resolved(schema, schema).get("properties", {})
+
+    def answer(self) -> Json:
+        if self._is_proved_record:
+            return self._proved_record()
+        if self._is_listing:
+            return self._listing()
+        return self._value(self._root, self.region, "")
+
+    def proofs(self, answer: Json) -> Sequence[Proof]:
+        if self._is_proved_record or not self._is_listing:
+            return self._proofs
+        entry = resolved(resolved(self._properties["fields"], self._root)["items"], self._root)
+        schema = resolved(entry["properties"]["value"], self._root)
+        return [Proof(f"/fields/{index}/value", field["path"], schema) for index, field in enumerate(answer["fields"])]
+
+    @property
+    def _is_proved_record(self) -> bool:
+        return "record" in self._properties and "proofs" in self._properties
+
+    @property
+    def _is_listing(self) -> bool:
+        return "fields" in self._properties and self._lists_leaves(self._properties["fields"])
 
     @cached_property
     def region(self) -> Region:
         return Region.of(self._evidence)
 
-    def lists_leaves(self, schema: Schema) -> bool:
+    def _lists_leaves(self, schema: Schema) -> bool:
         schema = resolved(schema, self._root)
         return listing.is_entry(resolved(schema.get("items", {}), self._root))
 
-    def all_leaves(self) -> Json:
+    def _listing(self) -> Json:
         known: dict[str, Json] = {
             "node_type": self._evidence.root_name,
             "node_ordinal": self._ordinal,
             "confidence": _CERTAIN,
         }
-        schema = resolved(self._root, self._root)
-        return {name: self._listed(name, part, known) for name, part in schema["properties"].items()}
+        return {name: self._listed(name, part, known) for name, part in self._properties.items()}
 
     def _listed(self, name: str, schema: Schema, known: Mapping[str, Json]) -> Json:
         if name in known:
             return known[name]
-        if not self.lists_leaves(schema):
+        if not self._lists_leaves(schema):
             found = self._property(schema, self.region, name, f"/{name}")
             return self._least(schema, self.region, f"/{name}") if found is _ABSENT else found
         schema = resolved(schema, self._root)
@@ -98,23 +131,24 @@ class _Reading:
             entry[name] = value
         return True
 
-    def proved_record(self) -> Json:
-        properties = resolved(self._root, self._root)["properties"]
+    def _proved_record(self) -> Json:
         answer: dict[str, Json] = {}
-        for name, schema in properties.items():
+        for name, schema in self._properties.items():
             if name == "record":
-                answer[name] = self.value(schema, self.region, "")
+                answer[name] = self._value(schema, self.region, "/record")
             elif name == "proofs":
                 answer[name] = ()
             elif name == "confidence":
                 answer[name] = _CERTAIN
             else:
                 answer[name] = self._least(schema, self.region, "")
-        most = resolved(properties["proofs"], self._root).get("maxItems")
-        answer["proofs"] = [{"pointer": pointer, "path": path} for pointer, path in self._proofs[:most]]
+        most = resolved(self._properties["proofs"], self._root).get("maxItems")
+        answer["proofs"] = [
+            {"pointer": proof.pointer.removeprefix("/record"), "path": proof.path} for proof in self._proofs[:most]
+        ]
         return answer
 
-    def value(self, schema: object, region: Region, pointer: str) -> Json:
+    def _value(self, schema: object, region: Region, pointer: str) -> Json:
         """A region as the schema wants it, the least value where it does not say enough."""
         found = self._found(resolved(schema, self._root), region, pointer)
         return self._least(schema, region, pointer) if found is _ABSENT else found
@@ -152,7 +186,7 @@ class _Reading:
     def _leaf(self, schema: Schema, leaf: Leaf | None, pointer: str) -> Json:
         value = _ABSENT if leaf is None else self._scalar(schema, leaf.value)
         if leaf is not None and value is not _ABSENT:
-            self._proofs.append((pointer, leaf.path))
+            self._proofs.append(Proof(pointer, leaf.path, schema))
         return value
 
     def _scalar(self, schema: Schema, written: str) -> Json:
