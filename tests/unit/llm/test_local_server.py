@@ -172,6 +172,17 @@ def test_the_model_is_listed_under_the_name_that_requests_use(running: RunningMo
 
 @needs_model
 @pytest.mark.local_model
+def test_no_web_page_may_ask_the_model(running: RunningModel) -> None:
+    parts = urlsplit(running.base_url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection.request("OPTIONS", "/v1/chat/completions", headers={"Origin": "https://page.example"})
+    response = connection.getresponse()
+    connection.close()
+    assert not response.headers.get("Access-Control-Allow-Origin")
+
+
+@needs_model
+@pytest.mark.local_model
 def test_a_prompt_over_the_context_is_a_clean_400(running: RunningModel) -> None:
     status, body = request(running.base_url, "/chat/completions", question(running, PAX * 60))
     assert status == 400
