@@ -189,6 +189,8 @@ def _parameters(parameters: Any, model: LocalModel, path: Path) -> Any:  # noqa:
     parameters.verbosity = ERRORS_ONLY
     parameters.ui = False
     parameters.endpoint_slots = False  # it would show what others asked
+    parameters.cors_origins = ""  # the default lets every web page that is open on this machine ask the model
+    parameters.cors_origins_explicit = True
     return parameters
 
 
