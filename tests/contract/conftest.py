@@ -9,14 +9,14 @@ from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.migrations import upgrade
 from thresher.persistence.repositories.store import SqlStore
-from thresher.persistence.tables import Base
 
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[SqlStore]:
     engine = create_engine(database_url)
-    Base.metadata.create_all(engine)
+    upgrade(engine)
     db = ThreadSafeDatabaseManager(engine)
     yield SqlStore(db, {})
     db.close()

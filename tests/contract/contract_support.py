@@ -9,8 +9,6 @@ from threading import Lock
 from thresher.engine.concurrency import Resources
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor
-from thresher.engine.executors.sequential import SequentialExecutor
-from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.ports import AttemptContext
 from thresher.engine.progress import Event
 from thresher.engine.retry import RetryPolicy

@@ -21,6 +21,7 @@ from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherEr
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.work import Mode, Run, RunReport, RunStatus
 from thresher.persistence.repositories.node_facts import fact_counts, stream_facts
+from thresher.persistence.repositories.statistics import error_summary, stage_counts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
 from thresher.workflows.discovery.discovery_workflow import WHOLE
 from thresher.workflows.discovery.report import summarize
@@ -120,8 +121,8 @@ def work_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool 
 def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:
     """The result object of a run."""
     run = discovery.store.get_run(report.run_id)
-    matched = discovery.store.stage_counts(run.run_id).get(WHOLE, 0)
-    errors = [dict(row) for row in discovery.store.error_summary(run.run_id)]
+    matched = stage_counts(discovery.db, run.run_id).get(WHOLE, 0)
+    errors = error_summary(discovery.db, run.run_id)
     if report.error is not None:
         errors.insert(0, {"class": report.error["class"], "count": 1, "message": report.error["message"]})
     return summarize(run, report, fact_counts(discovery.db, run.run_id), matched, errors)

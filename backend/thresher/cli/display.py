@@ -31,7 +31,7 @@ class ProgressDisplay:
         self._name = name
         self._quiet = quiet
         self._facts = 0
-        self._shown = 0.0
+        self._shown = time.monotonic()
         self._interval = LINE_INTERVAL
         self._bar: Progress | None = None
         self._task = TaskID(0)

@@ -61,7 +61,7 @@ def _tree(paths: list[dict[str, Any]], depth: int) -> Tree:
 def _label(entry: dict[str, Any]) -> Text:
     name = entry["path"].rpartition("/")[2]
     mark = Text("● ", style="bold green") if entry["chosen"] else Text()
-    count = f" ×{entry['count']}" if entry["count"] > 1 else ""
+    count = f" x{entry['count']}" if entry["count"] > 1 else ""
     smallest, median, largest = (size(entry[f"bytes_{which}"]) for which in ("min", "median", "max"))
     sizes = f"  {median}" if smallest == largest else f"  {smallest} … {median} … {largest}"
     return Text.assemble(mark, (name, "bold" if entry["chosen"] else ""), (count, "cyan"), (sizes, "dim"))

@@ -17,9 +17,7 @@ def serve(port: int, gguf: Path | None, slots: int, context: int) -> None:
     """
 
     def announce(running: RunningModel) -> None:
-        say(
-            f"{running.name} answers at {running.base_url} (OpenAI-compatible, {slots} requests at once). In another terminal:"
-        )
+        say(f"{running.name} answers at {running.base_url} (OpenAI-compatible, {slots} at once). In another terminal:")
         say(f"  OPENAI_BASE_URL={running.base_url} LLM_MODEL={running.name} thresher discover FILE")
         say("Ctrl-C ends it.")
 

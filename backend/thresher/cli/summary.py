@@ -18,16 +18,17 @@ VALUES_SHOWN = 4
 
 def print_facts(facts: Iterable[Mapping[str, Any]], console: Console) -> None:
     """The first facts, a line each; values that are not proved are marked."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=44)
-    table.add_column("facts", ratio=1, overflow="ellipsis", no_wrap=True)
-    table.add_column("proved", justify="right", no_wrap=True)
-    for fact in islice(facts, NODES_SHOWN):
+    shown = list(islice(facts, NODES_SHOWN))
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("facts", no_wrap=True, overflow="ellipsis", ratio=6)
+    table.add_column("proved", justify="right", no_wrap=True, min_width=6)
+    for fact in shown:
         fields = fact["fields"]
         proved = sum(1 for field in fields if field["grounded"])
         style = "green" if proved == len(fields) else "yellow"
         table.add_row(Text(_short(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style))
-    if table.row_count:
+    if shown:
         console.print(table)
 
 

@@ -184,7 +184,7 @@ def _record_schema(configuration: NodeConfiguration | None) -> RecordSchema | No
 
 
 def _fields_schema(bounds: AnswerBounds) -> ResponseSchema:
-    """The default answer; with bounds, as a user's schema is treated, so that lengths are sent where servers take them."""
+    """The default answer; with bounds, lengths are sent where servers take them."""
     if bounds.max_fields is None and bounds.max_value_length is None:
         return ResponseSchema.of_model(NodeAnswer)
     schema = NodeAnswer.model_json_schema()

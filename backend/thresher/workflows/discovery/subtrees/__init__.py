@@ -4,6 +4,7 @@ from thresher.workflows.discovery.subtrees.detection import Detection
 from thresher.workflows.discovery.subtrees.limits import Limits
 from thresher.workflows.discovery.subtrees.path_tree import PathNode
 from thresher.workflows.discovery.subtrees.paths import SubtreePath, parse_path, parse_paths
+from thresher.workflows.discovery.subtrees.recut import SmallerPiece, split_further
 from thresher.workflows.discovery.subtrees.source import SourceDocument
 from thresher.workflows.discovery.subtrees.splitter import split
 from thresher.workflows.discovery.subtrees.subtree import Shells, Subtree
@@ -14,6 +15,7 @@ __all__ = [
     "Limits",
     "PathNode",
     "Shells",
+    "SmallerPiece",
     "SourceDocument",
     "Subtree",
     "SubtreePath",
@@ -21,5 +23,6 @@ __all__ = [
     "parse_path",
     "parse_paths",
     "split",
+    "split_further",
     "survey",
 ]

@@ -113,7 +113,7 @@ def _fitness(node: PathNode, max_subtree_bytes: int) -> float:
 
 def _is_thin(node: PathNode) -> bool:
     """A small leaf: a value, not a record."""
-    return not node.children and len(node.attributes) < 2 and node.median < _THIN_BYTES  # noqa: PLR2004 - a value and its unit
+    return not node.children and len(node.attributes) < 2 and node.median < _THIN_BYTES
 
 
 def _sections(root: PathNode, max_subtree_bytes: int) -> list[PathNode]:
