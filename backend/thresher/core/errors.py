@@ -119,5 +119,5 @@ class UnusableAnswer(PermanentError):
     """Raised when the answer ladder is exhausted: the answer is not what the schema asks for."""
 
 
-class AnswerTruncated(PermanentError):
-    """Raised when an answer was cut by its length and the subtree cannot be split further."""
+class AnswerTruncated(RetryableError):
+    """Raised when an answer was cut by its length: the subtree is split, or asked again where it cannot be."""

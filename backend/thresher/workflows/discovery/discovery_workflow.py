@@ -28,7 +28,7 @@ from thresher.workflows.discovery.subtrees import (
 KIND = "discovery"
 WHOLE, PIECE = "subtree", "piece"  # stages: a match (whole, or its first piece), and its further pieces
 DEEPEST_SPLIT = 6  # times that a subtree is split because the model's answer was cut
-SMALLEST_SPLIT = 512  # bytes
+SMALLEST_SPLIT = 96  # bytes
 
 ReaderFactory = Callable[[Run, NodeConfiguration | None], NodeReader]
 
@@ -178,7 +178,7 @@ def _children(claim: Claim, node: Node) -> list[ItemSpec]:
     depth = len(claim.position) - 1
     if depth >= DEEPEST_SPLIT or size < SMALLEST_SPLIT:
         return []
-    pieces = split_further(node.xml, node.shells, max(size // 2, SMALLEST_SPLIT // 2))
+    pieces = split_further(node.xml, node.shells, size // 2)
     if len(pieces) < 2:  # one piece is the same again
         return []
     return [
