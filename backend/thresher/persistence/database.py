@@ -66,16 +66,16 @@ def create_engine(url: str, *, busy_timeout: float = 30.0, connect_timeout: floa
 class ThreadSafeDatabaseManager:
     """Gives every thread its own session for reading, and all of them one writer that commits in groups.
 
-    Writes go through ``write_with_lock``, ``write_batched`` or ``transaction``; they are serialized behind a mutex,
-    and a thread that writes holds no connection of its own. Where another process has the database locked, writers
-    wait up to the engine's ``busy_timeout``. See docs/concepts/durability.md.
+    Writes go through ``write_with_lock``, ``write_batched`` or ``transaction``; they are serialized behind a mutex
+    over one connection, which is kept until ``close()``: a thread that writes needs none of its own. Where another
+    process has the database locked, writers wait up to the engine's ``busy_timeout``. See docs/concepts/durability.md.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self._reader = engine.execution_options(**READ_ACCESS)
-        writer = sessionmaker(engine.execution_options(**WRITE_ACCESS), expire_on_commit=False)
-        self._group_commit = GroupCommit(writer)
+        self._group_commit = GroupCommit(engine.execution_options(**WRITE_ACCESS), self._flush_open_session)
+        self._open_session: Session | None = None  # of the unit that is running; protected by the group's mutex
         self._sessions = scoped_session(sessionmaker(engine, class_=_ThreadSession, expire_on_commit=False))
 
     def get_session(self) -> Session:
@@ -102,11 +102,11 @@ class ThreadSafeDatabaseManager:
             StorageFailed: the database can no longer be written.
             Exception: whatever ``write_func`` raised; then nothing of it is kept.
         """
-        result: T = self._group_commit.submit(_call_each, write_func)
+        result: T = self._group_commit.submit(self._call_each, write_func)
         return result
 
     def write_batched(self, batch: Batch[A, R], argument: A) -> R:
-        """Like ``write_with_lock``, for units of one shape: ``batch(session, arguments)`` returns one result each.
+        """Like ``write_with_lock``, for units of one shape: ``batch(connection, arguments)`` returns one result each.
 
         The arguments of all threads that wait with the same ``batch`` come in one call, so that their rows can be
         written by one statement. Where the call fails each is run again on its own.
@@ -119,7 +119,7 @@ class ThreadSafeDatabaseManager:
 
         All other writers of the process wait for the block: prefer ``write_with_lock`` where threads compete.
         """
-        with self._group_commit.transaction() as session:
+        with self._group_commit.transaction() as connection, self._session_on(connection) as session:
             yield session
 
     @contextlib.contextmanager
@@ -144,14 +144,31 @@ class ThreadSafeDatabaseManager:
         self._group_commit.close()
         self.engine.dispose()
 
+    def _call_each(self, connection: sa.Connection, functions: Sequence[Callable[[Session], Any]]) -> list[Any]:
+        results = []
+        with self._session_on(connection) as session:
+            for function in functions:
+                results.append(function(session))
+                session.flush()
+                session.expunge_all()  # no unit meets objects that another one is about to return
+        return results
 
-def _call_each(session: Session, functions: Sequence[Callable[[Session], Any]]) -> list[Any]:
-    results = []
-    for function in functions:
-        results.append(function(session))
-        session.flush()
-        session.expunge_all()  # no unit meets objects that another one is about to return
-    return results
+    @contextlib.contextmanager
+    def _session_on(self, connection: sa.Connection) -> Iterator[Session]:
+        """A session within the writer's transaction: its commit is the group's, its rollback undoes the unit."""
+        outer = self._open_session
+        with Session(connection, expire_on_commit=False) as session:
+            self._open_session = session
+            try:
+                yield session
+                session.flush()
+            finally:
+                self._open_session = outer
+
+    def _flush_open_session(self) -> None:
+        """A nested call sees what the unit around it has written so far."""
+        if self._open_session is not None:
+            self._open_session.flush()
 
 
 class _ThreadSession(Session):

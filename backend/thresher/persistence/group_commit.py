@@ -7,7 +7,7 @@ How a group is written:
 3. If one failed, the transaction is rolled back and every unit is run again under a savepoint of its own. Those
    that fail again give their exception to their own caller; the others are committed, once.
 
-So a unit may run twice, of which one run is kept at most: it must only read and write by the session it is given.
+So a unit may run twice, of which one run is kept at most: it must only read and write by what it is given.
 A unit that is interrupted (Ctrl-C in the leading thread) is rolled back; the callers of the others write theirs.
 """
 
@@ -21,17 +21,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy.orm import Session
+import sqlalchemy as sa
 
 from thresher.core.errors import DatabaseUnavailable, StorageFailed
 from thresher.persistence.failures import storage_failure
 
 A = TypeVar("A")
 R = TypeVar("R")
-Batch = Callable[[Session, Sequence[A]], Sequence[R]]
+Batch = Callable[[sa.Connection, Sequence[A]], Sequence[R]]
 
 _LARGEST_GROUP = 256  # units; bounds how long one thread works for the others
-_PATIENCE = 1.0  # seconds; only a thread that was killed while it passed the lead on can cost this much
+_PATIENCE = 1.0  # seconds; only a thread that was interrupted while it passed the lead on can cost this much
+
+
+class _RolledBack(Exception):
+    """Raised when a unit rolled the group's transaction back: each is run again, under a savepoint of its own."""
 
 
 class _Group:
@@ -73,18 +77,59 @@ class _Unit:
         raise type(failure)(str(failure)) from (self.error.__cause__ or self.error)
 
 
+class Writer:
+    """The one connection of a process that writes; used by the thread that holds the mutex.
+
+    It is opened for the first transaction, kept, and opened again after it was lost.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._connection: sa.Connection | None = None
+
+    def begin(self) -> sa.Connection:
+        """The connection, in a transaction that has just begun."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        self._connection.begin()
+        return self._connection
+
+    def roll_back(self) -> bool:
+        """Leaves no transaction open, whatever happened to it; says whether the connection was lost."""
+        connection = self._connection
+        if connection is None:
+            return False
+        try:
+            if connection.in_transaction():
+                connection.rollback()
+        except Exception:  # noqa: BLE001 - the connection is lost, and with it the transaction
+            connection.invalidate()
+        lost = connection.invalidated
+        if lost:
+            self.close()
+        return lost
+
+    def close(self) -> None:
+        """Gives the connection back to the pool."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
 class GroupCommit:
     """Serializes the writes of a process behind one mutex and commits them in groups."""
 
-    def __init__(self, open_session: Callable[[], Session]) -> None:
-        """``open_session`` makes the writer's session; it is used by one thread at a time."""
-        self._session = open_session()
+    def __init__(self, engine: sa.Engine, before_join: Callable[[], None]) -> None:
+        """``engine`` begins transactions for writing; ``before_join`` is called before a nested call's savepoint."""
+        self._writer = Writer(engine)
+        self._before_join = before_join
         self._waiting: deque[_Unit] = deque()
-        self._mutex = threading.Lock()  # protects the writer's session: its holder is the one thread that writes
-        self._writer: int | None = None  # the thread that holds the mutex, by its identifier
+        self._mutex = threading.Lock()  # protects the writer: its holder is the one thread that writes
+        self._writing: sa.Connection | None = None  # the writer's connection, in a transaction
+        self._leader: int | None = None  # the thread that holds the mutex, by its identifier
 
     def submit(self, batch: Batch[A, R], argument: A) -> R:
-        """Runs ``batch(session, [argument])`` in a transaction and returns its one result after the commit.
+        """Runs ``batch(connection, [argument])`` in a transaction and returns its one result after the commit.
 
         Units of the same group with the same ``batch`` are handed to it in one call, as many arguments, so that
         it may write them by one statement; it returns one result per argument, in their order.
@@ -97,9 +142,9 @@ class GroupCommit:
             StorageFailed: the database can no longer be written.
             Exception: whatever the unit raised; nothing of it is kept.
         """
-        if self._writer == threading.get_ident():
-            with self._session.begin_nested():
-                return batch(self._session, [argument])[0]
+        if self._leader == threading.get_ident():
+            with self._join() as connection:
+                return batch(connection, [argument])[0]
         unit = _Unit(batch, argument)
         try:
             led = self._settle(unit)
@@ -114,23 +159,24 @@ class GroupCommit:
         return result
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self) -> Iterator[sa.Connection]:
         """A transaction of its own behind the same mutex; commits at the edge, rolls back on any exception.
 
         Within a unit or another ``transaction()`` of the same thread it joins that one under a savepoint.
         """
-        if self._writer == threading.get_ident():
-            with self._session.begin_nested():
-                yield self._session
+        if self._leader == threading.get_ident():
+            with self._join() as connection:
+                yield connection
             return
         try:
             with self._mutex:
                 try:
-                    self._start_writing()
-                    yield self._session
-                    self._session.commit()
+                    self._start_leading()
+                    self._writing = self._writer.begin()
+                    yield self._writing
+                    self._writing.commit()
                 finally:
-                    self._stop_writing()
+                    self._stop_leading()
         except Exception as error:
             failure = storage_failure(error)
             if failure is None or failure is error:
@@ -142,7 +188,16 @@ class GroupCommit:
     def close(self) -> None:
         """Gives the writer's connection back; waits for the group that is being written."""
         with self._mutex:
-            self._session.close()
+            self._writer.roll_back()
+            self._writer.close()
+
+    @contextlib.contextmanager
+    def _join(self) -> Iterator[sa.Connection]:
+        if self._writing is None:
+            raise RuntimeError("a write was handed in from within the writer, outside of any unit")
+        self._before_join()
+        with self._writing.begin_nested():
+            yield self._writing
 
     def _settle(self, unit: _Unit) -> bool:
         """Gets a unit settled, by another thread or by this one; says whether this thread led."""
@@ -156,26 +211,26 @@ class GroupCommit:
             if unit.is_settled():
                 return False
             try:
-                self._start_writing()
+                self._start_leading()
                 self._lead(unit)
             finally:
-                self._stop_writing()
+                self._stop_leading()
         return True
 
-    def _start_writing(self) -> None:
-        """Marks this thread as the writer, with nothing left of one that was interrupted while it cleaned up."""
-        self._writer = threading.get_ident()
-        if self._session.in_transaction():
-            self._discard()
+    def _start_leading(self) -> None:
+        """Nothing is left of a leader that was interrupted even while it cleaned up."""
+        self._leader = threading.get_ident()
+        self._writer.roll_back()
 
-    def _stop_writing(self) -> None:
-        self._writer = None
-        self._discard()
+    def _stop_leading(self) -> None:
+        self._leader = self._writing = None
+        self._writer.roll_back()
 
     def _pass_on(self) -> None:
         """Wakes the first that waits: it leads next, unless somebody else was quicker and takes it along."""
-        with contextlib.suppress(IndexError):
-            self._waiting[0].wake.put(None)
+        if self._waiting:
+            with contextlib.suppress(IndexError):
+                self._waiting[0].wake.put(None)
 
     def _take(self, own: _Unit) -> list[_Unit]:
         """The next group. A leader always leads its own unit, so that none depends on being in the queue."""
@@ -204,45 +259,51 @@ class GroupCommit:
 
     def _write(self, units: list[_Unit], group: _Group) -> None:
         try:
-            self._run_together(units)
+            connection = self._run_together(units)
         except Exception as error:
-            self._discard()
+            lost = self._writer.roll_back()
             failure = storage_failure(error)
-            if failure is not None:
+            if failure is not None and not lost:
                 raise failure from error
-            if len(units) == 1:
+            if len(units) == 1 and not lost and not isinstance(error, _RolledBack):
                 units[0].error = error
                 group.settled = True
                 return
-            self._replay(units)
-        self._commit(units, group)
+            connection = self._replay(units)
+        self._commit(connection, units, group)
 
-    def _run_together(self, units: list[_Unit]) -> None:
+    def _run_together(self, units: list[_Unit]) -> sa.Connection:
+        connection = self._writing = self._writer.begin()
+        transaction = connection.get_transaction()
         batches: dict[Batch[Any, Any], list[_Unit]] = {}
         for unit in units:
             batches.setdefault(unit.batch, []).append(unit)
         for batch, members in batches.items():
-            results = batch(self._session, [unit.argument for unit in members])
-            self._session.flush()
+            results = batch(connection, [unit.argument for unit in members])
             for unit, result in zip(members, results, strict=True):
                 unit.result = result
+        if connection.get_transaction() is not transaction:
+            raise _RolledBack
+        return connection
 
-    def _replay(self, units: list[_Unit]) -> None:
+    def _replay(self, units: list[_Unit]) -> sa.Connection:
+        connection = self._writing = self._writer.begin()
         for unit in units:
             unit.result = None
             try:
-                with self._session.begin_nested():
-                    (unit.result,) = unit.batch(self._session, [unit.argument])
+                with connection.begin_nested():
+                    (unit.result,) = unit.batch(connection, [unit.argument])
             except Exception as error:
                 failure = storage_failure(error)
                 if failure is not None:
                     raise failure from error
                 unit.error = error
+        return connection
 
-    def _commit(self, units: list[_Unit], group: _Group) -> None:
-        driver_connection = self._session.connection().connection.driver_connection
+    def _commit(self, connection: sa.Connection, units: list[_Unit], group: _Group) -> None:
+        driver_connection = connection.connection.driver_connection
         try:
-            self._session.commit()
+            connection.commit()
         except Exception as error:
             failure = storage_failure(error)
             raise failure or StorageFailed("The database refused to commit.") from error
@@ -260,10 +321,3 @@ class GroupCommit:
         for unit in units:
             unit.error = DatabaseUnavailable("The commit was interrupted; whether it took place is unknown.")
         group.settled = True
-
-    def _discard(self) -> None:
-        """Rolls back what was not committed and forgets all objects; a broken connection is dropped."""
-        try:
-            self._session.close()
-        except Exception:  # noqa: BLE001 - the connection is lost, and with it the transaction
-            self._session.invalidate()

@@ -18,8 +18,8 @@ def db(database_url: str) -> Iterator[ThreadSafeDatabaseManager]:
     Base.metadata.create_all(engine)
     manager = ThreadSafeDatabaseManager(engine)
     yield manager
-    assert engine.pool.checkedout() == 0, "a connection was not given back"
     manager.close()
+    assert engine.pool.checkedout() == 0, "a connection was not given back"
 
 
 @pytest.fixture

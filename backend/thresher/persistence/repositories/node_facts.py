@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from thresher.engine.work import JsonObject
 from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.prepared import PreparedStatement
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import encode_position
 from thresher.persistence.repositories.store import ItemRecords
@@ -42,20 +43,23 @@ class FactCounts:
     fields_grounded: int = 0
 
 
-def insert_node_facts(session: Session, items: Sequence[ItemRecords]) -> None:
+def insert_node_facts(connection: sa.Connection, items: Sequence[ItemRecords]) -> None:
     """The ``RecordWriter`` of discovery; replaces the facts of items that are finished once more.
 
     A record has the keys ``node_type``, ``section_path``, ``extractor``, ``fields`` (a list of ``name``, ``value``,
     ``path``, ``grounded``), ``references``, and may have ``node_ordinal``, ``confidence``, ``pii_masked`` (False
     where it is missing) and ``record``, the object that a user's schema asks for. Their order is kept.
     """
-    connection = session.connection()
     again = [{"finished_item": item.claim.item_id} for item in items if item.claim.attempt > 1]
     if again:
         connection.execute(sql.DELETE_NODE_FACTS, again)
     rows = [row for item in items for row in _rows(item)]
-    if rows:
-        connection.execute(sql.INSERT_NODE_FACTS, rows if len(rows) > 1 else rows[0])
+    _insert(connection.dialect).execute(connection, rows)
+
+
+@lru_cache(maxsize=8)
+def _insert(dialect: sa.Dialect) -> PreparedStatement:
+    return PreparedStatement(sql.INSERT_NODE_FACTS, dialect, [column.name for column in _fact if column.name != "id"])
 
 
 def _rows(item: ItemRecords) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,7 @@ from thresher.engine.work import (
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.prepared import PreparedStatement
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_ids import RunIds
@@ -46,11 +47,11 @@ class ItemRecords:
     records: Sequence[JsonObject]
 
 
-RecordWriter: TypeAlias = Callable[[Session, Sequence[ItemRecords]], None]
+RecordWriter: TypeAlias = Callable[[sa.Connection, Sequence[ItemRecords]], None]
 """Writes the records of several finished items in the transaction that finishes them.
 
 An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced.
-It runs in a unit of a group commit (see ``ThreadSafeDatabaseManager.write_with_lock``) and may be run twice.
+It runs in a unit of a group commit (see ``ThreadSafeDatabaseManager.write_batched``) and may be run twice.
 """
 
 
@@ -79,7 +80,12 @@ class SqlStore:
         self._clock = clock
         self._run_ids = RunIds()
         self._kinds: dict[str, str] = {}  # of the runs seen so far; a run's kind never changes
-        self._insert_new_items = sql.INSERT_NEW_ITEMS[db.engine.dialect.name]
+        dialect = db.engine.dialect
+        self._finish_final = PreparedStatement(sql.FINISH_AND_DROP_PAYLOAD, dialect)
+        self._finish_keeping = PreparedStatement(sql.FINISH, dialect)
+        self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
+        self._release = PreparedStatement(sql.RELEASE, dialect)
+        self._insert_new_items = sql.INSERT_NEW_ITEMS[dialect.name]
 
     # Runs
 
@@ -274,7 +280,7 @@ class SqlStore:
         if not claims:
             return
         rows = [_held(claim) for claim in claims]
-        self._db.write_with_lock(lambda session: _execute(session.connection(), sql.RELEASE, rows) and None)
+        self._db.write_with_lock(lambda session: self._release.execute(session.connection(), rows) and None)
 
     def renew(self, owner: str, lease: float) -> int:
         """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
@@ -303,20 +309,19 @@ class SqlStore:
                 _lose(item, max_losses, now)
                 if item.status == ItemStatus.DEAD and not self._keep_payloads:
                     item.payload = None
-            _execute(session.connection(), sql.INSERT_ATTEMPTS, attempts)
+            self._insert_attempts.execute(session.connection(), attempts)
             return sum(item.status == ItemStatus.PENDING for item in items)
 
         return self._db.write_with_lock(put_back)
 
-    def _finish_many(self, session: Session, completions: Sequence[Completion]) -> list[bool]:
-        connection = session.connection()
+    def _finish_many(self, connection: sa.Connection, completions: Sequence[Completion]) -> list[bool]:
         if not self._end_attempts(connection, completions):
             if len(completions) > 1:
                 raise _LeaseLost
             return [False]
         attempts = [_attempt_row(completion.claim, completion.attempt) for completion in completions]
-        _execute(connection, sql.INSERT_ATTEMPTS, attempts)
-        self._write_records(session, completions)
+        self._insert_attempts.execute(connection, attempts)
+        self._write_records(connection, completions)
         for completion in completions:
             if completion.outcome.children:
                 claim = completion.claim
@@ -332,12 +337,11 @@ class SqlStore:
         for completion in completions:
             keeps = self._keep_payloads or completion.status is ItemStatus.PENDING
             (keeping if keeps else dropping).append(_ended(completion, now))
-        written = _execute(connection, sql.FINISH_AND_DROP_PAYLOAD, dropping) + _execute(
-            connection, sql.FINISH, keeping
-        )
+        written = self._finish_final.execute(connection, dropping)
+        written += self._finish_keeping.execute(connection, keeping)
         return written == len(completions)
 
-    def _write_records(self, session: Session, completions: Sequence[Completion]) -> None:
+    def _write_records(self, connection: sa.Connection, completions: Sequence[Completion]) -> None:
         by_kind: dict[str, list[ItemRecords]] = {}
         for completion in completions:
             claim, records = completion.claim, completion.outcome.records
@@ -346,7 +350,7 @@ class SqlStore:
         for kind, items in by_kind.items():
             writer = self._record_writers.get(kind)
             if writer is not None:
-                writer(session, items)
+                writer(connection, items)
             elif any(item.records for item in items):
                 raise PermanentError(f"Nobody writes the records of runs of kind {kind!r}.")
 
@@ -423,14 +427,8 @@ class SqlStore:
         return min((time for time in times if time is not None), default=None)
 
 
+_ATTEMPT_COLUMNS = tuple(column.name for column in sql.ATTEMPTS.c if column.name != "id")
 _SUMMED = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "duration_seconds", "cost_usd")
-
-
-def _execute(connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Runs a statement for all rows, or not at all; returns how many rows of the table it wrote."""
-    if not rows:
-        return 0
-    return connection.execute(statement, rows if len(rows) > 1 else rows[0]).rowcount
 
 
 def _require_run(session: Session, run_id: str) -> RunRow:
