@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -9,8 +10,6 @@ from dataclasses import dataclass
 MIN_CHARACTERS = 2_048
 _MIN_LINE = 40
 _LINE = re.compile(rb"[A-Za-z0-9+/]{%d,}" % _MIN_LINE)
-_PADDING = re.compile(rb"={0,2}")
-_UNBROKEN = re.compile(rb"[A-Za-z0-9+/]*+={0,2}")
 _CLASSES = (re.compile(rb"[A-Z]"), re.compile(rb"[a-z]"), re.compile(rb"[0-9+/]"))
 _BLANKS = re.compile(rb"\s+")
 _LONG_VALUE = re.compile(rb"""=\s*("[^"]{2048,}"|'[^']{2048,}')""")
@@ -63,9 +62,7 @@ class RunReader:
     """Reads a run to its end, however long, without keeping it."""
 
     def __init__(self, line: int) -> None:
-        self._lines = re.compile(rb"(?:[A-Za-z0-9+/]{%d}\s+)*+" % line) if line else None
-        self._last = re.compile(rb"[A-Za-z0-9+/]{0,%d}+={0,2}" % line) if line else _UNBROKEN
-        self._line = line
+        self._lines = _lines_of(line)
         self._digest = hashlib.sha256()
         self._characters = 0
 
@@ -74,13 +71,14 @@ class RunReader:
 
         Bytes that are not counted are given again, with more behind them.
         """
-        lines = self._lines.match(data) if self._lines else None
-        end = lines.end() if lines else 0
-        if self._line and not final and len(data) - end <= self._line + 2:
-            return self._take(data[:end]), False
-        last = self._last.match(data, end)
-        end = last.end() if last else end
-        return self._take(data[:end]), final or end < len(data)
+        start = 0 if self._characters else self._lines.length
+        end = self._lines.end_of_whole(data, start, final=final)
+        is_over = final or not self._lines.may_go_on(data, end)
+        if is_over:
+            end = self._lines.end_of_last(data, end)
+        self._digest.update(data[:end])
+        self._characters += end
+        return end, is_over
 
     @property
     def stub(self) -> bytes:
@@ -92,23 +90,45 @@ class RunReader:
         """The length of the run so far."""
         return self._characters
 
-    def _take(self, data: bytes) -> int:
-        self._digest.update(data)
-        self._characters += len(data)
-        return len(data)
+
+class _Lines:
+    """How the lines of a run go on. ``length`` is theirs in characters, 0 where the run is one unbroken text."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        line, short = b"[A-Za-z0-9+/]{%d}" % length, b"[A-Za-z0-9+/]{1,%d}+" % max(1, length - 1)
+        self._whole = re.compile(rb"(?:\s+%s(?![A-Za-z0-9+/]))*+" % line if length else rb"[A-Za-z0-9+/]*+")
+        self._sure = re.compile(rb"(?:\s+%s(?=[^A-Za-z0-9+/]))*+" % line) if length else self._whole
+        self._last = re.compile(rb"(?:\s+%s(?![A-Za-z0-9+/]))?+={0,2}" % short if length else rb"={0,2}")
+        self._open = re.compile(rb"\s{0,64}[A-Za-z0-9+/]{0,%d}={0,2}" % length)
+
+    def end_of_whole(self, data: bytes, start: int, *, final: bool = True) -> int:
+        """Behind the last line of full length; where more may follow, only lines that certainly end are taken."""
+        found = (self._whole if final else self._sure).match(data, start)
+        return found.end() if found else start
+
+    def end_of_last(self, data: bytes, start: int) -> int:
+        """Behind the shorter last line and the padding."""
+        found = self._last.match(data, start)
+        return found.end() if found else start
+
+    def may_go_on(self, data: bytes, end: int) -> bool:
+        """Whether what comes after ``end`` could be the beginning of more of the run."""
+        return self._open.fullmatch(data, end) is not None
 
 
 def _run_at(text: bytes, first: re.Match[bytes]) -> Run:
     """The longest run that starts with this line."""
-    line = len(first[0])
-    more = re.compile(rb"(?:\s+[A-Za-z0-9+/]{%d}(?![A-Za-z0-9+/]))+" % line).match(text, first.end())
-    if more is None:
-        padded = _PADDING.match(text, first.end())
-        end = padded.end() if padded else first.end()
-        return Run(first.start(), end, 0, is_open=end == len(text))
-    last = re.compile(rb"(?:\s+[A-Za-z0-9+/]{1,%d})?={0,2}" % line).match(text, more.end())
-    end = last.end() if last else more.end()
-    return Run(first.start(), end, line, is_open=end == len(text))
+    lines = _lines_of(len(first[0]))
+    whole = lines.end_of_whole(text, first.end())
+    if whole == first.end():
+        lines = _lines_of(0)
+    return Run(first.start(), lines.end_of_last(text, whole), lines.length, is_open=lines.may_go_on(text, whole))
+
+
+@functools.lru_cache(maxsize=64)
+def _lines_of(length: int) -> _Lines:
+    return _Lines(length)
 
 
 def _is_base64(run: bytes, *, is_open: bool) -> bool:

@@ -27,6 +27,7 @@ _PATTERNS = (
 _DECLARATION = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:\-]*)["']""")
 # Text codecs of Python that are no character encodings of documents.
 _NOT_FOR_DOCUMENTS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"})
+_PROBES = (bytes(range(256)), b"\x1b$B0!\x1b(B", b"~{VPND~}")
 _STATELESS_WIDE = frozenset({"utf-16-le", "utf-16-be"})
 
 
@@ -128,7 +129,8 @@ def _is_text(info: codecs.CodecInfo) -> bool:
 
 
 def _is_single_byte(codec: str) -> bool:
+    """Whether each byte is one character, always: shift sequences of stateful encodings must not shrink."""
     try:
-        return len(bytes(range(256)).decode(codec, "replace")) == 256 and not codec.startswith("utf")
+        return all(len(probe.decode(codec, "replace")) == len(probe) for probe in _PROBES) and codec[:3] != "utf"
     except (LookupError, UnicodeError):
         return False

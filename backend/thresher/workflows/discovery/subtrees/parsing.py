@@ -6,6 +6,8 @@ import pyexpat
 from collections.abc import Callable
 from typing import NoReturn
 
+from lxml import etree
+
 from thresher.core.errors import MalformedDocument, UnsafeDocument
 from thresher.workflows.discovery.subtrees.limits import Limits
 from thresher.workflows.discovery.subtrees.names import SEPARATOR
@@ -36,7 +38,9 @@ class GuardedParser:
         self._defaults = 0
         self.is_unusual = False  # a DTD, here or elsewhere, adds to what is written
         self._expat = self._new_expat()
-        self._handlers: tuple[StartHandler | None, EndHandler | None, DeclarationHandler | None] = (None, None, None)
+        self._elements: tuple[StartHandler | None, EndHandler | None] = (None, None)
+        self._declaration: DeclarationHandler | None = None
+        self._namespaces: set[str | None] = {None}
 
     def _new_expat(self) -> pyexpat.XMLParserType:
         expat = pyexpat.ParserCreate("utf-8", SEPARATOR, self._interned)
@@ -52,22 +56,22 @@ class GuardedParser:
 
     def handle(self, start: StartHandler, end: EndHandler, declaration: DeclarationHandler) -> None:
         """Sets who hears of elements and namespace declarations (before their element)."""
-        self._handlers = (start, end, declaration)
-        self.resume_handlers()
+        self._elements = (start, end)
+        self._declaration = declaration
+        self._expat.StartNamespaceDeclHandler = self._on_declaration
+        self.resume_elements()
 
     def hear_text(self, handler: Callable[[str], None] | None) -> None:
         """Sets who hears of text; nobody for None."""
         self._expat.CharacterDataHandler = handler
 
-    def pause_handlers(self) -> None:
-        """From here on expat only checks."""
-        expat = self._expat
-        expat.StartElementHandler = expat.EndElementHandler = expat.StartNamespaceDeclHandler = None
+    def pause_elements(self) -> None:
+        """From here on nobody hears of elements; expat goes on checking them."""
+        self._expat.StartElementHandler = self._expat.EndElementHandler = None
 
-    def resume_handlers(self) -> None:
-        """Ends ``pause_handlers``."""
-        expat = self._expat
-        expat.StartElementHandler, expat.EndElementHandler, expat.StartNamespaceDeclHandler = self._handlers
+    def resume_elements(self) -> None:
+        """Ends ``pause_elements``."""
+        self._expat.StartElementHandler, self._expat.EndElementHandler = self._elements
 
     @property
     def offset(self) -> int:
@@ -157,6 +161,24 @@ class GuardedParser:
     def _refuse_skipped(self, name: str, is_parameter: bool) -> None:  # noqa: FBT001 - expat's signature
         if not is_parameter:
             self.refuse(f"it refers to the entity &{name}; that it does not declare ({_PREDEFINED})")
+
+    def _on_declaration(self, prefix: str | None, uri: str | None) -> None:
+        if uri not in self._namespaces:
+            self._check_namespace(uri or "")
+            if len(self._namespaces) > self._limits.max_names:
+                self.refuse(f"it uses more than {self._limits.max_names:,} different namespaces")
+            self._namespaces.add(uri)
+        if self._declaration is not None:
+            self._declaration(prefix, uri)
+
+    def _check_namespace(self, uri: str) -> None:
+        """lxml, which reads the subtrees later on, takes only valid URIs; only it knows which those are."""
+        element = etree.Element("a")
+        element.set("u", uri)
+        try:
+            etree.fromstring(etree.tostring(element).replace(b" u=", b" xmlns:u="))
+        except etree.XMLSyntaxError:
+            self.refuse(f"the namespace {uri[:200]!r} is no valid URI")
 
     def _note_doctype(self, _name: str, system_id: str | None, _public_id: str | None, _internal: bool) -> None:  # noqa: FBT001 - expat's signature
         self.is_unusual = self.is_unusual or system_id is not None

@@ -115,9 +115,10 @@ class _Splitting:
         closing = self._skipper.closing_tag(self._window, at, target.start, frame.state, target.depth)
         if closing is None:
             return at
-        self._parser.pause_handlers()
+        self._parser.pause_elements()
         self._parser.feed(self._window.slice(at, closing[0]))
-        self._parser.resume_handlers()
+        self._parser.resume_elements()
+        self._pending.clear()
         self._parser.feed(self._window.slice(*closing))
         return closing[1]
 
@@ -207,7 +208,7 @@ class _Splitting:
     # -- targets that end ----------------------------------------------------------------------------------------
 
     def _end_target(self, target: _Target) -> None:
-        end = self._window.end_of_tag(self._parser.offset)
+        end = self._window.end_of_element(target.start, self._parser.offset)
         if target.cutter is None:
             written = self._window.slice(target.start, end)
             if self._fits(written, target):

@@ -158,7 +158,7 @@ class _Surveying:
 
     def _on_end(self, _name: str) -> None:
         node, start = self._open.pop()
-        node.note_size(self._window.end_of_tag(self._parser.offset) - start)
+        node.note_size(self._window.end_of_element(start, self._parser.offset) - start)
         if self._path[-1] in TEXTS:
             self._parser.hear_text(None)
             self._detector.text(self._path, "".join(self._texts))

@@ -55,13 +55,17 @@ class Window:
         self.data = self.data[max(0, offset - self.start) :]
         self.start = max(self.start, offset)
 
-    def end_of_tag(self, offset: int) -> int:
-        """Behind the tag that starts at an offset."""
-        at = offset - self.start
-        if self.data.startswith(b"</", at):
-            return self.data.index(b">", at) + 1 + self.start
-        found = TAG.match(self.data, at)
-        return (found.end() if found else at) + self.start
+    def end_of_element(self, start: int, end_event: int) -> int:
+        """Behind an element that starts at ``start``, when the parser's end event is at ``end_event``.
+
+        expat places that event at the end tag; of an empty element (``<a/>``) it is behind the tag.
+        """
+        at = end_event - self.start
+        if self.data[max(0, at - 2) : at] == b"/>" and start >= self.start:
+            found = TAG.match(self.data, start - self.start)
+            if found and found.end() == at:
+                return end_event
+        return self.data.index(b">", at) + 1 + self.start
 
     def source_offset(self, offset: int) -> int:
         """Where an offset lies in the source; 0 where its encoding does not tell."""
