@@ -102,15 +102,15 @@ def _is_part_of_identifier(match: re.Match[str]) -> bool:
 
 def _cards_among_groups(match: re.Match[str]) -> Iterator[Span]:
     """Cards with another number before or after them: up to five groups of three digits and more."""
-    offset = match.start()
-    groups = [group.span() for group in _DIGIT_GROUP.finditer(match[0])]
+    text, offset = match[0], match.start()
+    groups = [group.span() for group in _DIGIT_GROUP.finditer(text)]
     first = 0
     while first < len(groups):
         for last in range(first, min(first + 5, len(groups))):
             start, end = groups[first][0], groups[last][1]
-            if groups[last][1] - groups[last][0] < 3:
+            if end - groups[last][0] < 3:
                 break
-            if _is_card(_digits_of(match[0][start:end])):
+            if end - start >= 13 and _is_card(_digits_of(text[start:end])):
                 yield offset + start, offset + end, Kind.CARD
                 first = last
                 break
