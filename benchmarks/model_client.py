@@ -1,4 +1,4 @@
-"""CPU per call of our client and of the openai SDK's ``create``, at zero latency, against a server of prepared bytes."""
+"""CPU per call of our client and of the openai SDK's ``create``, at zero latency, against prepared replies."""
 
 from __future__ import annotations
 

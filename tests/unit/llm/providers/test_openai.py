@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -35,6 +35,7 @@ from thresher.llm.providers.openai import AzureServer, Connections, OpenAIClient
 from thresher.llm.schema import ResponseSchema
 
 HANG = b"hang"
+TRICKLE = b"trickle"
 CUT = b"<the connection ends here>"
 KEY = "sk-a-secret-key"
 
@@ -56,6 +57,7 @@ class Server:
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     connections: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: threading.Event = field(default_factory=threading.Event)
     _open: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -89,13 +91,24 @@ class Server:
                 if reply == HANG:
                     stream.read(1)  # until the client goes away
                     return
+                if reply == TRICKLE:
+                    self._trickle(connection)
+                    return
                 if not reply:
                     return
                 connection.sendall(reply.removesuffix(CUT))
                 if reply.endswith(CUT):
                     return
 
+    def _trickle(self, connection: socket.socket) -> None:
+        """A blank now and then, as gateways send them to keep a connection alive, until the client goes away."""
+        connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        with suppress(OSError):
+            while not self._closing.wait(0.02):
+                connection.sendall(b"1\r\n \r\n")
+
     def close(self) -> None:
+        self._closing.set()
         for connection in self._open:
             connection.close()
 
@@ -273,6 +286,12 @@ def test_a_server_that_accepts_and_never_answers_ends_in_the_request_timeout() -
     assert type(error) is TransientLLMError
     assert "did not answer within 0.2 s" in str(error)
     assert error.__cause__ is not None
+
+
+def test_a_server_that_sends_a_blank_now_and_then_ends_in_the_request_timeout_too() -> None:
+    error = error_of(TRICKLE, timeout=0.3)
+    assert type(error) is TransientLLMError
+    assert "did not answer within 0.3 s" in str(error)
 
 
 def test_nobody_listening_is_transient_during_a_run() -> None:
