@@ -67,7 +67,8 @@ _ANYWHERE: dict[Kind, str] = {
         "buildingroomtext buildingname pobox postofficebox pobcode"
     ),
     Kind.PHONE: (
-        "phone phonenumber telephone telephonenumber mobile mobilenumber mobilephone cellphone fax faxnumber phnenb "
+        "phone phonenumber phonenumbertext telephone "
+        "telephonenumber mobile mobilenumber mobilephone cellphone fax faxnumber phnenb "
         "mobnb faxnb phoneno telnumber"
     ),
     Kind.EMAIL: "email emailaddress emailaddresstext emailadr emailaddr electronicmail",
@@ -84,7 +85,7 @@ _ANYWHERE: dict[Kind, str] = {
     Kind.IP: "ipaddress ipaddresstext ipaddr clientip",
 }
 _WITHIN: tuple[tuple[str, Rule], ...] = (
-    ("name nm given family first last middle title", Rule(Kind.NAME, _PERSONS)),
+    ("name nm given family first last middle", Rule(Kind.NAME, _PERSONS)),
     ("city cityname cityname town townname twnnm line line1 line2", Rule(Kind.ADDRESS, _ADDRESSES)),
     ("number value text localnumber areacode", Rule(Kind.PHONE, _PHONES)),
     ("id number value identitydocid", Rule(Kind.DOCUMENT, _DOCUMENTS)),

@@ -17,6 +17,7 @@ _USER_INFO = re.compile(r"(?<=://)[^\s/@?#<>\"',{}\[\]]++(?=@)")
 _EMAIL = re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@[\w-]++(?:\.[\w-]++)++")
 _CONTACT_EMAIL = re.compile(r"(?<=CTCE )[^\n]{0,12}?(?<![\w.+-])([\w.+-]++//[\w.-]++)")  # SITA writes // for @
 _DIGITS = re.compile(r"(?<!\d)(?<!\d[.,])\d(?:[ -]?+\d){12,}+")
+_TWO_DIGITS = re.compile(r"\d[ -]?\d")  # without them no number here is found
 _DIGIT_GROUP = re.compile(r"\d+")
 _INTERNATIONAL_PHONE = re.compile(r"\+\d(?:[ ().-]{0,2}\d){7,14}(?!\d)")
 _NATIONAL_PHONE = re.compile(r"(?<![\d-])(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\d-])")
@@ -51,7 +52,7 @@ def find_personal_data(text: str) -> list[Span]:
     if len(text) < MIN_CHARACTERS or text.isalpha():
         return []
     spans: list[Span] = []
-    for may_apply, find in _FINDERS:
+    for may_apply, find in _FINDERS if _TWO_DIGITS.search(text) else _FINDERS_WITHOUT_DIGITS:
         if may_apply(text) and (found := list(find(text))):
             spans.extend(found)
             text = _blanked(text, found)
@@ -102,15 +103,15 @@ def _is_part_of_identifier(match: re.Match[str]) -> bool:
 
 def _cards_among_groups(match: re.Match[str]) -> Iterator[Span]:
     """Cards with another number before or after them: up to five groups of three digits and more."""
-    offset = match.start()
-    groups = [group.span() for group in _DIGIT_GROUP.finditer(match[0])]
+    text, offset = match[0], match.start()
+    groups = [group.span() for group in _DIGIT_GROUP.finditer(text)]
     first = 0
     while first < len(groups):
         for last in range(first, min(first + 5, len(groups))):
             start, end = groups[first][0], groups[last][1]
-            if groups[last][1] - groups[last][0] < 3:
+            if end - groups[last][0] < 3:
                 break
-            if _is_card(_digits_of(match[0][start:end])):
+            if end - start >= 13 and _is_card(_digits_of(text[start:end])):
                 yield offset + start, offset + end, Kind.CARD
                 first = last
                 break
@@ -175,19 +176,27 @@ def _may_hold_national_phone(text: str) -> bool:
 
 
 def _may_hold_named_phone(text: str) -> bool:
-    return len(text) >= 10 and not text.isdigit() and (" " in text or ":" in text)
+    if len(text) < 10 or text.isdigit():
+        return False
+    folded = text.lower()
+    return any(word in folded for word in ("tel", "phone", "mob", "cell", "fax", "ctc"))
 
 
-_FINDERS: tuple[tuple[Callable[[str], bool], Finder], ...] = (
+_Finders = tuple[tuple[Callable[[str], bool], Finder], ...]
+
+_FINDERS_WITHOUT_DIGITS: _Finders = (
     (lambda text: "@" in text and "://" in text, _all(_USER_INFO, Kind.LOGIN)),
     (lambda text: "@" in text, _all(_EMAIL, Kind.EMAIL)),
     (lambda text: "CTCE" in text, _all(_CONTACT_EMAIL, Kind.EMAIL)),
     (lambda text: "DOCS" in text, _travel_documents),
     (lambda text: "/" in text, _all(_TICKET_NAME, Kind.NAME)),
-    (lambda text: len(text) >= 15, _ibans),
-    (lambda text: len(text) >= 13, _cards),
     (lambda text: text.count(".") >= 3, _addresses_v4),
     (lambda text: text.count(":") >= 2, _addresses_v6),
+)
+_FINDERS: _Finders = (
+    *_FINDERS_WITHOUT_DIGITS,
+    (lambda text: len(text) >= 15, _ibans),
+    (lambda text: len(text) >= 13, _cards),
     (lambda text: "+" in text, _all(_INTERNATIONAL_PHONE, Kind.PHONE)),
     (_may_hold_national_phone, _all(_NATIONAL_PHONE, Kind.PHONE)),
     (_may_hold_named_phone, _all(_NAMED_PHONE, Kind.PHONE)),

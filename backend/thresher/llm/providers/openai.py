@@ -299,7 +299,7 @@ def _sdk_client(server: OpenAIServer | AzureServer, http: httpx2.Client) -> open
             azure_endpoint=server.endpoint,
             azure_deployment=server.deployment,
             api_version=server.api_version,
-            api_key=server.api_key,
+            api_key=_sendable(server.api_key, "AZURE_OPENAI_API_KEY"),
             max_retries=0,
             http_client=http,
         )
@@ -307,8 +307,16 @@ def _sdk_client(server: OpenAIServer | AzureServer, http: httpx2.Client) -> open
         _check_address(server.base_url, "OPENAI_BASE_URL")
     elif not server.api_key:
         raise BadConfiguration("OPENAI_API_KEY is not set: set it, or OPENAI_BASE_URL for a server that needs no key.")
-    key = server.api_key or _NO_KEY
+    key = _sendable(server.api_key, "OPENAI_API_KEY") if server.api_key else _NO_KEY
     return openai.OpenAI(api_key=key, base_url=server.base_url, max_retries=0, http_client=http)
+
+
+def _sendable(key: str, variable: str) -> str:
+    """A key without the newline that files end in."""
+    key = key.strip()
+    if not (key and key.isascii() and key.isprintable()):
+        raise BadConfiguration(f"{variable} is empty or holds characters that no key has.")
+    return key
 
 
 def _check_address(address: str, variable: str) -> None:

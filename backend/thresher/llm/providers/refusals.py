@@ -36,10 +36,14 @@ _TRANSIENT_STATUSES = frozenset({408, 409, 425})
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A reply that is no answer. ``message`` is the server's own, in one line and cut to a readable length."""
+    """A reply that is no answer.
+
+    ``codes`` are the error's code and type, which servers use for the same words. ``message`` is the server's own,
+    in one line and cut to a readable length.
+    """
 
     status: int
-    code: str
+    codes: frozenset[str]
     parameter: str
     message: str
     limits: RateHeaders
@@ -55,7 +59,7 @@ class Refusal:
         fields = error if isinstance(error, dict) else {"message": error}
         return cls(
             status=status,
-            code=str(fields.get("code") or fields.get("type") or "").lower(),
+            codes=frozenset(str(fields.get(name) or "").lower() for name in ("code", "type")),
             parameter=str(fields.get("param") or "").lower(),
             message=_sentence(fields),
             limits=limits,
@@ -74,7 +78,7 @@ class Refusal:
         said = f" It said: {self.message}" if self.message else ""
         if self.status in (401, 403):
             return AuthenticationFailed(f"{server} refuses the key ({self.status}): check the key and its rights.")
-        if self.code in _QUOTA_CODES or self.status == 402:
+        if self.codes & _QUOTA_CODES or self.status == 402:
             return QuotaExhausted(f"The account at {server} has no quota or credit left ({self.status}).{said}")
         if self._is_too_long():
             return PromptTooLong(f"{server}: the prompt is too long for {model} ({self.status}).{said}")
@@ -95,14 +99,14 @@ class Refusal:
             )
         if 300 <= self.status < 400:
             return ModelUnusable(f"{server} redirects to another address ({self.status}): is the base URL right?{said}")
-        if self.code in _FILTER_CODES:
+        if self.codes & _FILTER_CODES:
             return PermanentLLMError(f"{server} filtered the request for its content ({self.status}).{said}")
-        if self.code in _MODEL_CODES or self.parameter.split(".")[0] in _RUN_WIDE_PARAMETERS:
+        if self.codes & _MODEL_CODES or self.parameter.split(".")[0] in _RUN_WIDE_PARAMETERS:
             return ModelUnusable(f'{server} accepts no request of this run for model "{model}" ({self.status}).{said}')
         return PermanentLLMError(f"{server} refuses the request ({self.status}).{said}")
 
     def _is_too_long(self) -> bool:
-        if self.status == 413 or self.code in _TOO_LONG_CODES:
+        if self.status == 413 or self.codes & _TOO_LONG_CODES:
             return True
         words = self.message.lower()
         return self.status in (400, 422, 429) and any(phrase in words for phrase in _TOO_LONG_WORDS)
