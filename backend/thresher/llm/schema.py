@@ -319,7 +319,8 @@ def _around_record(source: Schema) -> Schema:
     for group in ("$defs", "definitions"):
         if group in source:
             around[group] = source[group]
-    return _led_to_record(around)
+    moved: Schema = _led_to_record(around)
+    return moved
 
 
 def _led_to_record(value: Any) -> Any:  # noqa: ANN401  # any part of a schema
