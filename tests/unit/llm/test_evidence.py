@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -238,20 +236,3 @@ def cut(root: etree._Element, data: st.DataObject) -> tuple[etree._Element, dict
         source = children[start]
         path = f"{'' if path == '.' else path + '/'}{etree.QName(source).localname}[1]"
         shell = etree.SubElement(shell, source.tag, source.attrib)
-
-
-def real_documents() -> list[Path]:
-    repository = Path(__file__).parents[3]
-    places = [os.environ.get("THRESHER_DATA"), repository / "../shared/data", repository / "../../shared/data"]
-    folder = next((Path(place) for place in places if place and Path(place).is_dir()), None)
-    return sorted(folder.rglob("*.xml")) if folder else []
-
-
-@pytest.mark.skipif(not real_documents(), reason="the real documents are not beside the repository (THRESHER_DATA)")
-def test_values_of_real_documents_stand_where_lxml_finds_them() -> None:
-    for document in real_documents():
-        root = etree.parse(document).getroot()
-        evidence = Evidence.of(root)
-        for leaf in evidence.leaves[:: 1 + len(evidence.leaves) // 50]:
-            assert leaf in evidence.at(leaf.path)
-            assert leaf.value in look_up(root, leaf.source_path)

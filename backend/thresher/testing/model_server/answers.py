@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from thresher.llm.evidence import Evidence
 from thresher.llm.providers.structural import parse_subtree
 from thresher.llm.structural.fill import fill, fill_with_proofs
+from thresher.llm.structural.scalars import to_text
 from thresher.testing.model_server.faults import Draw, Lottery
 from thresher.testing.model_server.lies import Liar, Lie
 from thresher.testing.model_server.options import Options
@@ -80,7 +81,7 @@ class Answers:
         source = prompt.subtree or prompt.last_message
         key = sha256(source.encode("utf-8", "replace")).hexdigest()
         value, lies = self._told(prompt, key)
-        content = to_json(value).decode()
+        content = to_text(value)
         prompt_tokens = max(1, prompt.characters // CHARACTERS_PER_TOKEN)
         return Answer(
             key=key,
