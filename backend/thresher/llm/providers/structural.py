@@ -6,13 +6,13 @@ import re
 import threading
 
 from lxml import etree
-from pydantic_core import to_json
 
 from thresher.core.errors import PermanentLLMError
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.evidence import Evidence
 from thresher.llm.structural.fill import fill
+from thresher.llm.structural.scalars import to_text
 
 __all__ = ["StructuralClient", "fill", "parse_subtree"]
 
@@ -43,7 +43,7 @@ class StructuralClient:
             raise PermanentLLMError(f"The subtree is not well-formed XML: {error.msg}.") from error
         schema = request.schema.bounded_format["json_schema"]["schema"]
         answer = fill(schema, Evidence.of(root), ordinal=_ordinal(request.user))
-        text = to_json(answer).decode()
+        text = to_text(answer)
         return ModelReply(text=text, finish_reason="stop", model=NAME, usage=_NO_USAGE)
 
     def check(self) -> None:

@@ -15,8 +15,6 @@ _NAMES_BEFORE = 2  # how many steps above a leaf may be part of a property's nam
 class Region:
     """An element or attribute with what stands below it. ``leaf`` is its own value, None where it has none."""
 
-    __slots__ = ("__dict__", "children", "leaf", "name", "order")
-
     def __init__(self, name: str, order: int) -> None:
         self.name = name
         self.order = order

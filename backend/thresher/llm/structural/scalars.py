@@ -5,14 +5,46 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
+
+from pydantic_core import to_json
 
 Schema = Mapping[str, Any]
+Json = Any
 Scalar = None | bool | int | float | str
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "false": False}
+_MARK = "\0"  # no XML holds it
+_MARKED = re.compile(r'"\\u0000([^"]*)"')
+
+
+class WrittenFloat(float):
+    """A number that remembers how it was written, so that 12.50 is not answered as 12.5."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Reads a number; ``text`` as JSON writes numbers."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def to_text(value: Json) -> str:
+    """A JSON value as JSON, its numbers as they were written."""
+    return _MARKED.sub(r"\1", to_json(_marked(value)).decode())
+
+
+def _marked(value: Json) -> Json:
+    if isinstance(value, WrittenFloat):
+        return _MARK + value.text
+    if isinstance(value, dict):
+        return {key: entry if type(entry) is str else _marked(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_marked(entry) for entry in value]
+    return value
 
 
 class NoFit(ValueError):
@@ -32,7 +64,7 @@ def types(schema: Schema) -> Sequence[str]:
 
 
 def coerced(written: str, schema: Schema) -> Scalar:
-    """A written value as the schema wants it, without changing what it says.
+    """A written value as the schema wants it, without changing how it is written: 007 is no integer of JSON.
 
     Raises:
         NoFit: it cannot be had from what is written.
@@ -94,8 +126,9 @@ def _as_type(written: str, kind: str) -> Scalar:
     if kind == "integer" and _INTEGER.fullmatch(written):
         return int(written)
     if kind == "number" and _NUMBER.fullmatch(written):
-        return int(written) if _INTEGER.fullmatch(written) else float(written)
-    return _BOOLEANS.get(written.lower()) if kind == "boolean" else None
+        number = int(written) if _INTEGER.fullmatch(written) else WrittenFloat(written)
+        return number if math.isfinite(number) else None
+    return _BOOLEANS.get(written) if kind == "boolean" else None
 
 
 def _allows_text(schema: Schema, value: str) -> bool:

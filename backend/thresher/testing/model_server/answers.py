@@ -13,7 +13,8 @@ from pydantic_core import to_json
 
 from thresher.llm.evidence import Evidence
 from thresher.llm.providers.structural import parse_subtree
-from thresher.llm.structural.fill import fill_with_proofs
+from thresher.llm.structural.fill import fill, fill_with_proofs
+from thresher.llm.structural.scalars import to_text
 from thresher.testing.model_server.faults import Draw, Lottery
 from thresher.testing.model_server.lies import Liar, Lie
 from thresher.testing.model_server.options import Options
@@ -52,6 +53,7 @@ class Answers:
     """Makes and keeps answers, the newest ones, by the bytes of the request."""
 
     def __init__(self, options: Options, lottery: Lottery) -> None:
+        self._lies = options.faults.lie > 0
         self._liar = Liar(options.faults.lie, lottery)
         self._kept: OrderedDict[bytes, Answer] = OrderedDict()
 
@@ -68,12 +70,18 @@ class Answers:
                 self._kept.popitem(last=False)
         return answer
 
+    def _told(self, prompt: Prompt, key: str) -> tuple[Any, Sequence[Lie]]:
+        evidence = _evidence(prompt.subtree)
+        if not self._lies:
+            return fill(prompt.schema, evidence), ()
+        value, proofs = fill_with_proofs(prompt.schema, evidence)
+        return value, self._liar.tell(value, proofs, key, prompt.subtree)
+
     def _made(self, prompt: Prompt) -> Answer:
         source = prompt.subtree or prompt.last_message
         key = sha256(source.encode("utf-8", "replace")).hexdigest()
-        value, proofs = fill_with_proofs(prompt.schema, _evidence(prompt.subtree))
-        lies = self._liar.tell(value, proofs, key, prompt.subtree)
-        content = to_json(value).decode()
+        value, lies = self._told(prompt, key)
+        content = to_text(value)
         prompt_tokens = max(1, prompt.characters // CHARACTERS_PER_TOKEN)
         return Answer(
             key=key,

@@ -10,6 +10,7 @@ from lxml import etree
 
 from thresher.llm.evidence import Evidence
 from thresher.llm.structural.fill import fill
+from thresher.llm.structural.scalars import to_text
 
 SEGMENT = """<s:Offer xmlns:s="urn:s" OfferID="O1" Owner="ZZ">
   <s:ValidUntil>2026-01-31</s:ValidUntil>
@@ -145,6 +146,10 @@ def test_property_is_matched_by_name_whatever_its_spelling(name: str, value: str
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "seven", None),
         ({"type": ["integer", "null"]}, "12.5", None),
         ({"type": ["number", "null"]}, "1,000", None),
+        ({"type": ["number", "null"]}, "1e999", None),
+        ({"type": ["integer", "null"]}, "007", None),
+        ({"type": ["integer", "null"]}, "+7", None),
+        ({"type": ["boolean", "null"]}, "TRUE", None),
         ({"type": ["number", "null"]}, "NaN", None),
         ({"type": ["boolean", "null"]}, "yes", None),
         ({"enum": ["ADT", "CHD"]}, "CHD", "CHD"),
@@ -160,7 +165,16 @@ def test_value_is_coerced_only_as_far_as_its_written_form_allows(
     schema: dict[str, Any], written: str, value: Any
 ) -> None:
     filled = record(properties(x=schema), f"<r><x>{written}</x></r>")["x"]
-    assert (filled, type(filled)) == (value, type(value))
+    assert filled == value
+    assert isinstance(filled, type(value))
+
+
+@pytest.mark.parametrize("written", ["12.50", "0.10", "-3.0", "1E5", "12345678901234567890.123456789", "810.0", "3"])
+def test_number_is_answered_as_it_is_written(written: str) -> None:
+    filled = record(
+        properties(x=properties(y={"type": "array", "items": {"type": "number"}})), f"<r><y>{written}</y></r>"
+    )
+    assert to_text(filled) == f'{{"x":{{"y":[{written}]}}}}'
 
 
 def test_array_of_objects_is_read_from_repeated_elements() -> None:
