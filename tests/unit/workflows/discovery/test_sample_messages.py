@@ -129,8 +129,8 @@ def test_units_are_as_many_as_asked_for(message: MessageName, version: MessageVe
 
 
 @pytest.mark.parametrize(("message", "version"), KINDS)
-@given(size=st.integers(100_000, 4_000_000), seed=st.integers(0, 2**70))
-@settings(max_examples=8, deadline=None)
+@given(size=st.integers(100_000, 2_000_000), seed=st.integers(0, 2**70))
+@settings(max_examples=5, deadline=None)
 def test_size_is_met_within_two_per_cent(message: MessageName, version: MessageVersion, size: int, seed: int) -> None:
     written = write_sample(SampleSpec(message, version, seed, size_bytes=size), io.BytesIO())
     assert abs(written - size) <= 0.02 * size
@@ -248,7 +248,7 @@ def test_subtrees_are_as_large_as_real_ones(message: MessageName, version: Messa
 
 
 def test_no_two_members_are_alike_however_long_the_message() -> None:
-    root = tree(SampleSpec("OrderViewRS", "19.2", units=900))  # more than a cycle of blocks
+    root = tree(SampleSpec("OrderViewRS", "19.2", units=420))  # more than a cycle of blocks
     for name in ("Pax", "OrderItem", "PaxSegment", "ContactInfo", "PaymentProcessingSummary"):
         texts = [etree.tostring(element) for element in by_name(root, name)]
         assert len(set(texts)) == len(texts)
@@ -298,7 +298,7 @@ def test_memory_does_not_grow_with_the_size() -> None:
     sink = Sink()
     tracemalloc.start()
     try:
-        write_sample(SampleSpec("OrderViewRS", "21.3", size_bytes=80_000_000), sink)
+        write_sample(SampleSpec("OrderViewRS", "21.3", size_bytes=40_000_000), sink)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -81,7 +81,7 @@ def write_sample(spec: SampleSpec, stream: Writable) -> int:
 def expected_counts(spec: SampleSpec) -> Mapping[str, int]:
     """How many members each list of a sample has, by the path of the members from the root (local names).
 
-    ``{"/IATA_OrderViewRS/Response/DataLists/PaxList/Pax": 120, ...}``, in document order; nothing is written.
+    ``{"/IATA_OrderViewRS/Response/DataLists/PaxList/Pax": 120, ...}``; nothing is written.
     """
     return _Sample(spec).counts()
 
@@ -141,8 +141,9 @@ class _Sample:
         if self.spec.units is not None:
             return self.spec.units
         room = self._room
-        cycle = sum(self.block(number).size(UNITS_PER_BLOCK) for number in range(self._variants_that_fit(room)))
-        cycles, room = divmod(room, cycle) if len(self._blocks) == VARIANTS else (0, room)
+        variants = self._variants_that_fit(room)
+        cycle = sum(self.block(number).size(UNITS_PER_BLOCK) for number in range(variants))
+        cycles, room = divmod(room, cycle) if variants == VARIANTS else (0, room)
         units = cycles * VARIANTS * UNITS_PER_BLOCK
         for number in range(VARIANTS):
             fitting = self._fitting(number, room)
