@@ -10,19 +10,18 @@ from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.migrations import upgrade
-from thresher.persistence.repositories.store import SqlStore
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
+def db(database_url: str) -> Iterator[ThreadSafeDatabaseManager]:
     engine = create_engine(database_url)
     upgrade(engine)
     db = ThreadSafeDatabaseManager(engine)
-    yield SqlStore(db, {})
+    yield db
     db.close()
 
 
 @pytest.fixture(params=["sequential", "threads"])
-def bench(request: pytest.FixtureRequest, store: SqlStore) -> Bench:
+def bench(request: pytest.FixtureRequest, db: ThreadSafeDatabaseManager) -> Bench:
     make: Callable[[], Executor] = SequentialExecutor if request.param == "sequential" else (lambda: ThreadsExecutor(4))
-    return Bench(store, make)
+    return Bench(db, make)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 
 from thresher.engine.concurrency import Resources
@@ -14,6 +15,7 @@ from thresher.engine.progress import Event
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Claim, ItemSpec, NewRun, Outcome, Run, RunReport
+from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.store import SqlStore
 
 Process = Callable[[Claim, AttemptContext], Outcome]
@@ -48,9 +50,13 @@ class Plain:
 class Bench:
     """A store, an executor of a kind, and what a run told."""
 
-    store: SqlStore
+    db: ThreadSafeDatabaseManager
     make_executor: Callable[[], Executor]
     events: list[Event] = field(default_factory=list)
+
+    @cached_property
+    def store(self) -> SqlStore:
+        return SqlStore(self.db, {})
 
     def new_run(self) -> Run:
         executor = self.make_executor()

@@ -26,6 +26,8 @@ from thresher.engine.progress import ItemFinished, ItemsPlanned, RunFinished, Ru
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import AttemptStatus, Claim, ItemSpec, ItemStatus, Outcome, Run, RunStatus, Usage
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories.items import attempts_of, dead_letters, stream_items
 
 
 def succeed(claim: Claim, _context: AttemptContext) -> Outcome:
@@ -33,7 +35,7 @@ def succeed(claim: Claim, _context: AttemptContext) -> Outcome:
 
 
 def finished_keys(bench: Bench, run_id: str) -> list[str]:
-    return [item.key for item in bench.store.items(run_id) if item.status is ItemStatus.SUCCEEDED]
+    return [item.key for item in stream_items(bench.db, run_id) if item.status is ItemStatus.SUCCEEDED]
 
 
 def test_every_item_is_processed_once_and_results_are_in_source_order(bench: Bench) -> None:
@@ -75,7 +77,7 @@ def test_one_bad_item_does_not_stop_its_siblings(bench: Bench) -> None:
     assert (report.counts.succeeded, report.counts.dead) == (9, 1)
     assert report.errors == {"PermanentLLMError": 1}
     assert report.usage.cost_usd == pytest.approx(0.5)
-    (dead,) = bench.store.dead_items(report.run_id)
+    (dead,) = dead_letters(bench.db, report.run_id)
     assert (dead.key, dead.error_class, dead.error_message) == ("item-3", "PermanentLLMError", "cannot be read")
     assert dead.raw_answer == "not what was asked for"
 
@@ -316,7 +318,7 @@ def test_messages_with_nul_and_lone_surrogates_are_stored(bench: Bench) -> None:
         raise PermanentLLMError("bad \x00 answer \udfff")
 
     report = bench.run(Plain(numbered(1), process))
-    (dead,) = bench.store.dead_items(report.run_id)
+    (dead,) = dead_letters(bench.db, report.run_id)
     assert dead.raw_answer == "a\N{REPLACEMENT CHARACTER}b?c"
 
 
@@ -328,8 +330,8 @@ def test_every_attempt_is_a_row(bench: Bench) -> None:
         return Outcome()
 
     report = bench.run(Plain(numbered(1), process))
-    (item,) = bench.store.items(report.run_id)
-    attempts = bench.store.attempts(item.item_id)
+    (item,) = stream_items(bench.db, report.run_id)
+    attempts = attempts_of(bench.db, item.item_id)
     assert [(attempt.number, attempt.status) for attempt in attempts] == [
         (1, AttemptStatus.FAILED),
         (2, AttemptStatus.SUCCEEDED),
@@ -347,11 +349,11 @@ def test_the_payload_is_dropped_when_its_item_is_finished(bench: Bench) -> None:
         return Outcome()
 
     report = bench.run(Plain(numbered(9), process), control=control)
-    for item in bench.store.items(report.run_id):
+    for item in stream_items(bench.db, report.run_id):
         assert (item.payload_bytes == 0) == (item.status is ItemStatus.SUCCEEDED)
 
 
-def test_a_slow_item_holds_nobody_up(store: object) -> None:
+def test_a_slow_item_holds_nobody_up(db: ThreadSafeDatabaseManager) -> None:
     """Work-conserving: the first item ends only when all others have ended."""
     others_done = threading.Event()
     done = Counter[str]()
@@ -365,11 +367,11 @@ def test_a_slow_item_holds_nobody_up(store: object) -> None:
                 others_done.set()
         return Outcome()
 
-    bench = Bench(store, lambda: ThreadsExecutor(2))  # type: ignore[arg-type]
+    bench = Bench(db, lambda: ThreadsExecutor(2))
     assert bench.run(Plain(numbered(100), process)).status is RunStatus.SUCCEEDED
 
 
-def test_a_retry_waits_outside_the_workers(store: object) -> None:
+def test_a_retry_waits_outside_the_workers(db: ThreadSafeDatabaseManager) -> None:
     """With one worker the others are done while the first item waits for its second try."""
 
     def process(claim: Claim, _context: AttemptContext) -> Outcome:
@@ -377,14 +379,14 @@ def test_a_retry_waits_outside_the_workers(store: object) -> None:
             raise TransientLLMError("later", retry_after=0.5)
         return Outcome()
 
-    bench = Bench(store, lambda: ThreadsExecutor(1))  # type: ignore[arg-type]
+    bench = Bench(db, lambda: ThreadsExecutor(1))
     workflow = Plain(numbered(10), process)
     options = RunnerOptions(retry=RetryPolicy(base=0.01))
     assert bench.run(workflow, options=options).status is RunStatus.SUCCEEDED
     assert workflow.calls == [*(f"item-{number}" for number in range(10)), "item-0"]
 
 
-def test_the_plan_is_only_a_bounded_way_ahead_of_the_work(store: object) -> None:
+def test_the_plan_is_only_a_bounded_way_ahead_of_the_work(db: ThreadSafeDatabaseManager) -> None:
     planned = 0
     furthest = 0
     finished = Counter[str]()
@@ -402,20 +404,20 @@ def test_the_plan_is_only_a_bounded_way_ahead_of_the_work(store: object) -> None
         finished[claim.key] += 1
         return Outcome()
 
-    bench = Bench(store, lambda: ThreadsExecutor(2))  # type: ignore[arg-type]
+    bench = Bench(db, lambda: ThreadsExecutor(2))
     options = RunnerOptions(ahead=50)
     assert bench.run(Counting(numbered(2000), process), options=options).counts.succeeded == 2000
     assert furthest <= 50 + 2 * 256 + 4
 
 
-def test_two_runners_share_a_run_and_no_item_is_worked_on_twice(store: object) -> None:
+def test_two_runners_share_a_run_and_no_item_is_worked_on_twice(db: ThreadSafeDatabaseManager) -> None:
     calls: list[str] = []
 
     def process(claim: Claim, _context: AttemptContext) -> Outcome:
         calls.append(claim.key)
         return Outcome()
 
-    bench = Bench(store, lambda: ThreadsExecutor(3))  # type: ignore[arg-type]
+    bench = Bench(db, lambda: ThreadsExecutor(3))
     run = bench.new_run()
     other = threading.Thread(target=bench.run, args=(Plain(numbered(300), process), run))
     other.start()

@@ -20,6 +20,7 @@ from thresher.core.config import Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.work import Mode, Run, RunReport, RunStatus
+from thresher.persistence.repositories.items import retry_dead
 from thresher.persistence.repositories.node_facts import fact_counts, stream_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
@@ -99,7 +100,7 @@ def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) 
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
         discovery.client.check()
-        discovery.store.retry_items(run.run_id)
+        retry_dead(discovery.db, run.run_id)
         return work_on(discovery, run, output, sequential=sequential)
 
 

@@ -15,7 +15,7 @@ def stage_counts(db: ThreadSafeDatabaseManager, run_id: str) -> dict[str, int]:
     """How many items a run has of each stage."""
     query = sa.select(ItemRow.stage, sa.func.count()).where(ItemRow.run_id == run_id).group_by(ItemRow.stage)
     with db.read() as session:
-        return {stage: count for stage, count in session.execute(query)}
+        return {row[0]: row[1] for row in session.execute(query)}
 
 
 def error_summary(db: ThreadSafeDatabaseManager, run_id: str) -> list[dict[str, Any]]:

@@ -307,8 +307,6 @@ class SqlStore:
             attempts = [_lost_attempt(item, now) for item in items]
             for item in items:
                 _lose(item, max_losses, now)
-                if item.status == ItemStatus.DEAD and not self._keep_payloads:
-                    item.payload = None
             self._insert_attempts.execute(session.connection(), attempts)
             return sum(item.status == ItemStatus.PENDING for item in items)
 
@@ -335,7 +333,7 @@ class SqlStore:
         dropping: list[dict[str, Any]] = []
         keeping: list[dict[str, Any]] = []
         for completion in completions:
-            keeps = self._keep_payloads or completion.status is ItemStatus.PENDING
+            keeps = self._keep_payloads or completion.status in {ItemStatus.PENDING, ItemStatus.DEAD}
             (keeping if keeps else dropping).append(_ended(completion, now))
         written = self._finish_final.execute(connection, dropping)
         written += self._finish_keeping.execute(connection, keeping)
