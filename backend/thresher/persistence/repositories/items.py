@@ -119,7 +119,7 @@ def _dead(run_id: str) -> sa.ColumnElement[bool]:
 
 
 def _item(row: sa.Row[Any]) -> Item:
-    item_id, key, stage, status, result, error_class, error_message, attempts, payload_bytes = row[1:]
+    _, item_id, key, stage, status, result, error_class, error_message, attempts, payload_bytes = row._tuple()
     return Item(item_id, key, stage, ItemStatus(status), result, error_class, error_message, attempts, payload_bytes)
 
 
