@@ -38,7 +38,7 @@ def repairs(text: str, schema: Schema) -> Iterator[str]:
     seen = set()
     for value in _readings(text):
         try:
-            repaired = json.dumps(_plain(Shape(schema).fitted(value)))
+            repaired = _as_written(Shape(schema).fitted(value))
         except RecursionError:
             continue
         if repaired not in seen:
@@ -170,15 +170,13 @@ def _stands_in(scalar: Json, text: str) -> bool:
     return str(scalar) in text
 
 
-def _plain(value: Json) -> Json:
-    """Numbers that are still as written become numbers."""
+def _as_written(value: Json) -> str:
+    """JSON text in which every number stands as the model wrote it, so that grounding can compare it."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return "{" + ", ".join(f"{json.dumps(key)}: {_as_written(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, _Written):
-        return json.loads(value)
-    return value
+        return "[" + ", ".join(map(_as_written, value)) + "]"
+    return str(value) if isinstance(value, _Written) else json.dumps(value)
 
 
 class Shape:

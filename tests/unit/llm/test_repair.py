@@ -81,3 +81,9 @@ def test_one_bare_entry_becomes_a_list_of_one() -> None:
 def test_a_cut_answer_is_never_closed_into_a_shorter_one(cut: int) -> None:
     text = '{"facts": [{"name": "a"}, {"name": "b"}]}'
     assert [facts for facts in facts_of(text[:-cut]) if facts is not None] == []
+
+
+def test_a_number_keeps_its_written_form_through_a_repair() -> None:
+    assert (
+        next(repairs('```json\n{"price": 10.50, "n": [1e3, -0.0]}\n```', OPEN)) == '{"price": 10.50, "n": [1e3, -0.0]}'
+    )

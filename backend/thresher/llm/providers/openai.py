@@ -352,7 +352,7 @@ def _address(url: httpx2.URL) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def _first_choice(choices: list[Any]) -> Mapping[str, Any]:
