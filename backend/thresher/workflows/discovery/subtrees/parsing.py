@@ -32,6 +32,7 @@ class GuardedParser:
         self._name = name
         self._limits = limits
         self._interned: dict[str, str] = {}
+        self._names_asked = 0
         self._fed = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -59,19 +60,27 @@ class GuardedParser:
         self._elements = (start, end)
         self._declaration = declaration
         self._expat.StartNamespaceDeclHandler = self._on_declaration
-        self.resume_elements()
+        self._expat.StartElementHandler, self._expat.EndElementHandler = start, end
 
     def hear_text(self, handler: Callable[[str], None] | None) -> None:
         """Sets who hears of text; nobody for None."""
         self._expat.CharacterDataHandler = handler
 
-    def pause_elements(self) -> None:
-        """From here on nobody hears of elements; expat goes on checking them."""
-        self._expat.StartElementHandler = self._expat.EndElementHandler = None
+    def check(self, data: bytes) -> None:
+        """Parses on without telling anybody of elements.
 
-    def resume_elements(self) -> None:
-        """Ends ``pause_elements``."""
-        self._expat.StartElementHandler, self._expat.EndElementHandler = self._elements
+        Raises:
+            MalformedDocument, UnsafeDocument: as ``feed``.
+        """
+        expat = self._expat
+        expat.StartElementHandler = expat.EndElementHandler = None
+        self._parse(data, final=False)
+        expat.StartElementHandler, expat.EndElementHandler = self._elements
+
+    def has_new_names(self) -> bool:
+        """Whether names have come up since this was last asked."""
+        before, self._names_asked = self._names_asked, len(self._interned)
+        return self._names_asked > before
 
     @property
     def offset(self) -> int:

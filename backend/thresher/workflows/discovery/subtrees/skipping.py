@@ -11,13 +11,15 @@ from thresher.workflows.discovery.subtrees.paths import NDC_PREFIX, SubtreePath
 from thresher.workflows.discovery.subtrees.window import Window
 
 _RAW_NAME = re.compile(rb"<([^\s/>]+)")
+MORE = -1
+"""The answer where more of the document must be read first."""
 _MAX_NAMES = 64
 _MAX_KEPT = 1_024
 _MAX_LOOKS = 12
 _AFTER_NAME = b" \t\r\n/>"
 _BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
-# One target in so many is read element by element all the same, so that distinct names are counted.
-_SAMPLED = 32
+# At least one target in so many is read element by element all the same, so that distinct names are counted.
+_MAX_STRIDE = 256
 
 
 class Skipper:
@@ -35,7 +37,8 @@ class Skipper:
         self._names: set[bytes] = set()
         self._starts: re.Pattern[bytes] | None = None
         self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
-        self._asked = 0
+        self._until_sample = 1
+        self._stride = 1
 
     def learn(self, window: Window, start: int) -> None:
         """Notes the name, as written, of a target: more of them may follow."""
@@ -43,38 +46,50 @@ class Skipper:
         if found and found[1] not in self._names and len(self._names) < _MAX_NAMES:
             self._names.add(found[1])
             names = b"|".join(map(re.escape, sorted(self._names)))
-            self._starts = re.compile(rb"<(?:%s)[\s/>]" % names)
+            self._starts = re.compile(rb"<(%s)[\s/>]" % names)
 
-    def next_start(self, window: Window, at: int) -> tuple[int, int]:
-        """The next tag with the name of a target, (start, end); (-1, end of the window) where there is none."""
-        found = window.search(self._starts, at, window.end) if self._starts else None
-        end = window.find(b">", window.start + found.end() - 1, window.end) if found else -1
-        if found is None or end < 0:
-            return -1, window.end
-        return window.start + found.start(), end + 1
+    def next_start(self, window: Window, at: int) -> tuple[int, int, bytes]:
+        """The next tag with the name of a target: start, end, name; (-1, end of the window) where there is none."""
+        if self._starts is not None:
+            data, base = window.data, window.start
+            found = self._starts.search(data, at - base)
+            if found is not None:
+                end = data.find(b">", found.end() - 1)
+                if end >= 0:
+                    return base + found.start(), base + end + 1, found[1]
+        return -1, window.end, b""
 
-    def closing_tag(self, window: Window, at: int, start: int, state: State, depth: int) -> tuple[int, int] | None:
-        """The place of the end tag of the target at ``start``, whose start tag ends before ``at``."""
-        found = _RAW_NAME.match(window.data, start - window.start)
-        self._asked += 1
-        if found is None or self._asked % _SAMPLED == 0:
+    def end_of_target(self, window: Window, at: int, target: tuple[bytes, int, int], state: State) -> int | None:
+        """Behind the end tag of a target (name, start, depth) whose start tag ends before ``at``; or None or MORE."""
+        name, start, depth = target
+        data, base = window.data, window.start
+        closing = b"</" + name + b">"
+        furthest = start - base + self._limits.max_subtree_bytes
+        end = data.find(closing, at - base, furthest)
+        if end < 0 and len(data) < furthest:
+            return MORE
+        if end < 0 or self._is_sampled():
             return None
-        closing = b"</" + found[1] + b">"
-        end = window.find(closing, at, start + self._limits.max_subtree_bytes)
-        if end < 0 or not self._is_plain(window, at, end, depth):
+        inside = data[at - base : end]
+        if b"<!" in inside or b"<?" in inside or inside.count(b"=") > self._limits.max_attributes:
             return None
-        inner = self._inner_names(state, found[1])
-        if inner is None or any(_holds_element(window, name, at, end) for name in inner):
+        if depth + inside.count(b"</") >= self._limits.max_depth:
             return None
-        return end, end + len(closing)
+        inner = self._inner_names(state, name)
+        if inner is None or any([each in inside and _holds_element(inside, each) for each in inner]):
+            return None
+        return base + end + len(closing)
 
-    def _is_plain(self, window: Window, at: int, end: int, depth: int) -> bool:
-        return (
-            window.find(b"<!", at, end) < 0
-            and window.find(b"<?", at, end) < 0
-            and depth + window.count(b"</", at, end) < self._limits.max_depth
-            and window.count(b"=", at, end) <= self._limits.max_attributes
-        )
+    def note_new_names(self, *, are_new: bool) -> None:
+        """Tells whether the last target read element by element had names not seen before: then look often."""
+        self._stride = 1 if are_new else min(2 * self._stride, _MAX_STRIDE)
+
+    def _is_sampled(self) -> bool:
+        self._until_sample -= 1
+        if self._until_sample > 0:
+            return False
+        self._until_sample = self._stride
+        return True
 
     def _inner_names(self, state: State, name: bytes) -> tuple[bytes, ...] | None:
         """Names of elements that must not stand within a target; None where anything could be a target."""
@@ -89,15 +104,14 @@ class Skipper:
         return self._inner[key]
 
 
-def _holds_element(window: Window, name: bytes, start: int, end: int) -> bool:
-    """Whether a start tag of this local name may stand between two offsets; True where it is not clear soon."""
-    data, at, stop = window.data, start - window.start, end - window.start
+def _holds_element(inside: bytes, name: bytes) -> bool:
+    """Whether a start tag of this local name may stand in some markup; True where it is not clear soon."""
+    at = -1
     for _ in range(_MAX_LOOKS):
-        at = data.find(name, at, stop)
+        at = inside.find(name, at + 1)
         if at < 0:
             return False
-        follows = data[at + len(name)]
-        if follows in _AFTER_NAME and data[at - 1] in _BEFORE_NAME:
+        before, after = inside[at - 1 : at], inside[at + len(name) : at + len(name) + 1]
+        if after in _AFTER_NAME and before in _BEFORE_NAME:
             return True
-        at += len(name)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,12 @@ from thresher.workflows.discovery.subtrees.namespaces import EMPTY_SCOPE, Scope,
 from thresher.workflows.discovery.subtrees.parsing import GuardedParser
 from thresher.workflows.discovery.subtrees.paths import SubtreePath
 from thresher.workflows.discovery.subtrees.pieces import Piece, PieceCutter, declare
-from thresher.workflows.discovery.subtrees.skipping import Skipper
+from thresher.workflows.discovery.subtrees.skipping import MORE, Skipper
 from thresher.workflows.discovery.subtrees.source import SourceDocument
 from thresher.workflows.discovery.subtrees.subtree import Subtree
 from thresher.workflows.discovery.subtrees.window import Window
 
-# Text or a tag of a length that base64 worth a stub has.
-_LONG_RUN = re.compile(rb"[<>][^<>]{%d}" % MIN_CHARACTERS)
+_BLOCK = MIN_CHARACTERS // 2
 
 
 @dataclass(slots=True)
@@ -83,44 +81,62 @@ class _Splitting:
         self._ordinals = [0] * len(self._matcher.paths)
         self._matched = 0
         self._ready: deque[Subtree] = deque()
+        self._at = 0  # how far the parser has been fed
+        self._waits_for = b""  # the name, as written, of a target whose end is not in the window yet
         self._skipper = Skipper(self._matcher.paths, limits)
 
     def run(self) -> Iterator[Subtree]:
         for chunk in self._document.utf8_chunks():
             self._window.append(chunk)
-            if not chunk:
-                self._parser.close()
-            else:
-                self._read(chunk)
+            self._read(is_last=not chunk)
             while self._ready:
                 yield self._ready.popleft()
             self._let_go()
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def _read(self, chunk: bytes) -> None:
-        """Feeds a chunk; jumps from the start of a target to its end where nothing in between can matter."""
-        at, end = self._window.end - len(chunk), self._window.end
-        while at < end:
-            start, stop = (-1, end) if self._parser.is_holding else self._skipper.next_start(self._window, at)
-            self._parser.feed(self._window.slice(at, stop))
-            at = stop
+    def _read(self, *, is_last: bool) -> None:
+        """Feeds what has come; jumps from the start of a target to its end where nothing in between can matter."""
+        while self._at < self._window.end:
+            if self._waits_for:
+                if not self._jump(self._waits_for, is_last=is_last):
+                    return
+                continue
+            start, stop, name = self._next_stop()
+            self._parser.feed(self._window.slice(self._at, stop))
+            self._at = stop
             if self._targets and self._targets[-1].start == start:
-                at = self._skip(at)
+                self._waits_for = name
+        if is_last:
+            self._parser.close()
 
-    def _skip(self, at: int) -> int:
+    def _next_stop(self) -> tuple[int, int, bytes]:
+        if self._parser.is_holding or self._parser.is_unusual:
+            return -1, self._window.end, b""
+        return self._skipper.next_start(self._window, self._at)
+
+    def _jump(self, name: bytes, *, is_last: bool) -> bool:
+        """Goes on behind the target that has just started, where it can be taken as a whole.
+
+        False where that cannot be told before more has been read.
+        """
         frame, target = self._stack[-1], self._targets[-1]
-        if frame.target is not target or self._below or self._parser.is_holding or self._parser.is_unusual:
-            return at
-        closing = self._skipper.closing_tag(self._window, at, target.start, frame.state, target.depth)
-        if closing is None:
-            return at
-        self._parser.pause_elements()
-        self._parser.feed(self._window.slice(at, closing[0]))
-        self._parser.resume_elements()
+        end = None
+        if frame.target is target and not self._below:
+            end = self._skipper.end_of_target(self._window, self._at, (name, target.start, target.depth), frame.state)
+        if end == MORE and not is_last:
+            return False
+        self._waits_for = b""
+        if end is None or end == MORE:
+            self._skipper.note_new_names(are_new=self._parser.has_new_names())
+            return True
+        self._parser.check(self._window.slice(self._at, end))
         self._pending.clear()
-        self._parser.feed(self._window.slice(*closing))
-        return closing[1]
+        self._stack.pop()
+        self._targets.pop()
+        self._end_target(target, end)
+        self._at = end
+        return True
 
     def _let_go(self) -> None:
         """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
@@ -197,7 +213,7 @@ class _Splitting:
         target = self._stack.pop().target
         if target is not None:
             self._targets.pop()
-            self._end_target(target)
+            self._end_target(target, self._window.end_of_element(target.start, self._parser.offset))
 
     def _bound(self, attributes: list[str]) -> None:
         if len(self._stack) + self._below > self._limits.max_depth:
@@ -207,8 +223,7 @@ class _Splitting:
 
     # -- targets that end ----------------------------------------------------------------------------------------
 
-    def _end_target(self, target: _Target) -> None:
-        end = self._window.end_of_element(target.start, self._parser.offset)
+    def _end_target(self, target: _Target, end: int) -> None:
         if target.cutter is None:
             written = self._window.slice(target.start, end)
             if self._fits(written, target):
@@ -222,7 +237,7 @@ class _Splitting:
         if len(written) <= MIN_CHARACTERS:
             return True
         size = len(written) + len(needed(target.declared, written))
-        return size <= self._limits.max_subtree_bytes and _LONG_RUN.search(written) is None
+        return size <= self._limits.max_subtree_bytes and not _has_long_run(written)
 
     def _whole(self, target: _Target, written: bytes, end: int) -> Subtree:
         xml = declare(written, needed(target.declared, written))
@@ -262,3 +277,8 @@ class _Splitting:
         for piece in cutter.feed(self._window.slice(target.fed, end)):
             self._ready.append(self._cut(target, piece))
         target.fed = max(end, target.fed)
+
+
+def _has_long_run(written: bytes) -> bool:
+    """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
+    return any(written.find(b"<", at, at + _BLOCK) < 0 for at in range(0, len(written) - _BLOCK + 1, _BLOCK))
