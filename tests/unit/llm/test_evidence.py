@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 
@@ -231,7 +232,7 @@ def cut(root: etree._Element, data: st.DataObject) -> tuple[etree._Element, dict
             name = etree.QName(child).localname
             shells[path][name] = shells[path].get(name, 0) + 1
         if not children or data.draw(st.booleans()):
-            shell.extend([etree.fromstring(etree.tostring(child, with_tail=False)) for child in children[start:]])
+            shell.extend([copy.deepcopy(child) for child in children[start:]])
             return piece, shells
         source = children[start]
         path = f"{'' if path == '.' else path + '/'}{etree.QName(source).localname}[1]"
