@@ -33,6 +33,7 @@ class ProviderName(StrEnum):
     STRUCTURAL = "structural"
     OPENAI = "openai"
     AZURE = "azure"
+    LOCAL = "local"
 
 
 class FactFormat(StrEnum):
@@ -74,6 +75,7 @@ def discover(
         typer.Option("--path", "-p", help="Subtrees to read, e.g. DataLists/PaxList/Pax; several times."),
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of node configurations.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first subtrees, to try things out.")] = None,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
@@ -90,7 +92,7 @@ def discover(
         from thresher.cli import discover as command
 
         settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
-        wanted = command.Wanted(files, path or (), config, sequential)
+        wanted = command.Wanted(files, path or (), config, limit, sequential)
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
