@@ -179,6 +179,7 @@ def make_reader(
         masker=Masker() if settings.mask_pii else None,
         bounds=AnswerBounds(
             max_tokens=settings.max_output_tokens,
+            is_small_model=choose_provider(settings) is Provider.LOCAL,
             max_fields=settings.answer_max_fields,
             max_value_length=settings.answer_max_value_length,
             temperature=settings.temperature,
