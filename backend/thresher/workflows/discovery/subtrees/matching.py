@@ -65,9 +65,7 @@ class Matcher:
         ``attributes`` alternates names and values.
         """
         local = transition.local
-        passed = {
-            place for place in transition.undecided if _holds(self._step(place), counts, local, attributes)
-        }
+        passed = {place for place in transition.undecided if _holds(self._step(place), counts, local, attributes)}
         return self._lead(state, local, self._certain(state, transition) | passed)
 
     def _build(self, state: State, name: str) -> Transition:

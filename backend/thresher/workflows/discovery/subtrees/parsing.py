@@ -14,7 +14,7 @@ from thresher.workflows.discovery.subtrees.names import SEPARATOR
 
 # Above this an unfinished token is fed on only when it has doubled: older expat scans it anew at each call.
 _DOUBLING_FROM = 256 * 1024
-_PREDEFINED = 'only &amp; &lt; &gt; &quot; and &apos; are known without a declaration'
+_PREDEFINED = "only &amp; &lt; &gt; &quot; and &apos; are known without a declaration"
 
 StartHandler = Callable[[str, list[str]], None]
 EndHandler = Callable[[str], None]

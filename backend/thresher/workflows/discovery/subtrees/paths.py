@@ -1,8 +1,8 @@
 """The grammar of subtree paths: a small language of our own, never evaluated as XPath.
 
-    path      = ["/" | "//"] step {("/" | "//") step}
-    step      = ("*" | name) ["[" number "]"] {"[@" name "='" value "']"}
-    name      = [prefix ":" | "{" uri "}"] local
+path      = ["/" | "//"] step {("/" | "//") step}
+step      = ("*" | name) ["[" number "]"] {"[@" name "='" value "']"}
+name      = [prefix ":" | "{" uri "}"] local
 """
 
 from __future__ import annotations

@@ -96,9 +96,9 @@ class PieceCutter:
         return self._piece(self._parts, b"", shells, follows=False)
 
     def _add(self, token: Token) -> None:
-        {Kind.START: self._open, Kind.EMPTY: self._begin_unit, Kind.END: self._close}.get(
-            token.kind, self._begin_unit
-        )(token)
+        {Kind.START: self._open, Kind.EMPTY: self._begin_unit, Kind.END: self._close}.get(token.kind, self._begin_unit)(
+            token
+        )
 
     def _open(self, token: Token) -> None:
         name = token.name
@@ -181,11 +181,11 @@ class PieceCutter:
             else:
                 element.unit = -1
         around = self._stack[: level + 1]
-        self._shells = {
-            path: element.missing for path, element in zip(_seen_paths(around), around, strict=True)
-        }
+        self._shells = {path: element.missing for path, element in zip(_seen_paths(around), around, strict=True)}
 
-    def _piece(self, parts: Sequence[_Part], closing: bytes, shells: dict[str, dict[str, int]], *, follows: bool) -> Piece:
+    def _piece(
+        self, parts: Sequence[_Part], closing: bytes, shells: dict[str, dict[str, int]], *, follows: bool
+    ) -> Piece:
         start = self._position
         self._position += sum(part.width for part in parts)
         number = self._number
