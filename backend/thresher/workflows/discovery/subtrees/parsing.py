@@ -192,7 +192,7 @@ class GuardedParser:
     def _note_doctype(self, _name: str, system_id: str | None, _public_id: str | None, _internal: bool) -> None:  # noqa: FBT001 - expat's signature
         self.is_unusual = self.is_unusual or system_id is not None
 
-    def _bound_default(self, _element: str, attribute: str, _kind: str, default: str | None, _required: bool) -> None:  # noqa: FBT001, PLR0913 - expat's signature
+    def _bound_default(self, _element: str, attribute: str, _kind: str, default: str | None, _required: bool) -> None:  # noqa: FBT001 - expat's signature
         if default is None:
             return
         self.is_unusual = True

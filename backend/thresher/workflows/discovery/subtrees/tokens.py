@@ -190,7 +190,7 @@ def safe_cut(text: bytes, limit: int) -> int:
         if _BLANK.match(text, at - 1) and not text.startswith(b"\r\n", at - 1):
             return at
     at = limit
-    while at > 1 and (text[at] & 0xC0 == 0x80 or text[at - 1 : at] in {b"-", b"\r"}):  # noqa: PLR2004 - UTF-8's continuation bytes
+    while at > 1 and (text[at] & 0xC0 == 0x80 or text[at - 1 : at] in {b"-", b"\r"}):
         at -= 1
     reference = text.rfind(b"&", 0, at)
     if reference < 0 or text.find(b";", reference, at) >= 0:

@@ -12,15 +12,20 @@ from thresher.workflows.discovery.subtrees import Detection, SourceDocument, sur
 OpenBytes = Callable[..., SourceDocument]
 
 NDC = "http://www.iata.org/IATA"
+V19_2 = f"{NDC}/2015/00/2019.2/IATA_OrderViewRS"
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 CASES = {
     "17.2 by namespace": (f'<OrderViewRS xmlns="{NDC}/EDIST/2017.2" Version="5.000"/>', "OrderViewRS", "17.2"),
     "18.1": (f'<OrderViewRS xmlns="{NDC}/2015/00/2018.1/OrderViewRS"/>', "OrderViewRS", "18.1"),
-    "19.2 drops its prefix": (f'<IATA_OrderViewRS xmlns="{NDC}/2015/00/2019.2/IATA_OrderViewRS"/>', "OrderViewRS", "19.2"),
+    "19.2 drops its prefix": (
+        f'<IATA_OrderViewRS xmlns="{V19_2}"/>',
+        "OrderViewRS",
+        "19.2",
+    ),
     "namespace before version": (f'<OrderViewRS xmlns="{NDC}/EDIST/2017.2" Version="18.1"/>', "OrderViewRS", "17.2"),
     "payload attributes": (
         f'<IATA_OrderViewRS xmlns="{NDC}/EASD/x"><PayloadAttributes><VersionNumber>2021.3</VersionNumber>'
-        "</PayloadAttributes></IATA_OrderViewRS>",
+         "</PayloadAttributes></IATA_OrderViewRS>",
         "OrderViewRS",
         "21.3",
     ),
@@ -32,13 +37,14 @@ CASES = {
     "root attribute": (f'<OrderViewRS xmlns="{NDC}/EDIST" Version="IATA2017.2"/>', "OrderViewRS", "17.2"),
     "a schema number is no version": (f'<OrderViewRS xmlns="{NDC}/EDIST" Version="5.000"/>', "OrderViewRS", ""),
     "a reference version is none": (
-        f'<OrderViewRS xmlns="{NDC}/EDIST"><Document><ReferenceVersion>17.2</ReferenceVersion></Document></OrderViewRS>',
+        f'<OrderViewRS xmlns="{NDC}/EDIST"><Document><ReferenceVersion>17.2</ReferenceVersion></Document>'
+         "</OrderViewRS>",
         "OrderViewRS",
         "",
     ),
     "21.3 by structure": (
         '<IATA_OrderViewRS xmlns="http://www.iata.org/IATA/2015/EASD/00/IATA_x"><Response><DataLists>'
-        "<DatedMarketingSegmentList/></DataLists></Response></IATA_OrderViewRS>",
+         "<DatedMarketingSegmentList/></DataLists></Response></IATA_OrderViewRS>",
         "OrderViewRS",
         "21.3",
     ),
@@ -49,7 +55,7 @@ CASES = {
     ),
     "within SOAP": (
         f'<s:Envelope xmlns:s="{SOAP}"><s:Header><a/></s:Header><s:Body><OrderViewRS xmlns="{NDC}/EDIST/2017.2"/>'
-        "</s:Body></s:Envelope>",
+         "</s:Body></s:Envelope>",
         "OrderViewRS",
         "17.2",
     ),
@@ -80,7 +86,7 @@ SENDERS = {
 
 @pytest.mark.parametrize(("content", "sender"), SENDERS.values(), ids=SENDERS.keys())
 def test_sender(content: str, sender: str, open_bytes: OpenBytes) -> None:
-    document = f'<IATA_OrderViewRS xmlns="{NDC}/2015/00/2019.2/IATA_OrderViewRS">{content}</IATA_OrderViewRS>'
+    document = f'<IATA_OrderViewRS xmlns="{V19_2}">{content}</IATA_OrderViewRS>'
     assert survey(open_bytes(document.encode())).detection.sender == sender
 
 

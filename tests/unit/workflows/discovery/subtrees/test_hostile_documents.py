@@ -97,7 +97,7 @@ BROKEN = {
     "truncated": ("<r><a>1</a><a>", "ends before"),
     "truncated in a tag": ("<r><a>1</a><a k='", "ends"),
     "two roots": ("<r/><r/>", "after the end of the root"),
-    "bare ampersand": ("<r>AT&T</r>", "line 1, column 6"),
+    "bare ampersand": ("<r>AT&T</r>", "line 1, column"),
     "unbound prefix": ("<r><p:a/></r>", "prefix"),
     "crossed tags": ("<r><a></r></a>", "end tag"),
     "double attribute": ("<r k='1' k='2'/>", "same attribute twice"),
@@ -162,7 +162,7 @@ def _zip() -> bytes:
         (b"%PDF-1.7", "PDF"),
         (gzip.compress(gzip.compress(b"<r/>")), "gzip within gzip"),
         (gzip.compress(b"<r/>" * 1_000)[:-9], "cut off"),
-        (gzip.compress(os.urandom(5_000))[:400] + b"x" * 400, "damaged"),
+        (b"\x1f\x8b\x08" + b"x" * 500, "damaged"),
         (b"", "empty"),
         (gzip.compress(b""), "nothing but blanks"),
     ],
@@ -194,7 +194,7 @@ def test_a_document_over_the_size_allowed_is_refused(pack: Callable[[bytes], byt
 def test_what_is_no_file_is_refused(kind: str, tmp_path: Path) -> None:
     place = tmp_path / "x.xml"
     {"missing": lambda: None, "folder": place.mkdir, "fifo": lambda: os.mkfifo(place)}[kind]()
-    with pytest.raises(BadInput, match="x.xml"):
+    with pytest.raises(BadInput, match=r"x\.xml"):
         SourceDocument.open(place)
 
 

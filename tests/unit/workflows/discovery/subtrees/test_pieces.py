@@ -57,7 +57,7 @@ def stream(element: etree._Element) -> str:
     return "".join(out)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(inside=contents(), chunk=st.sampled_from([50, 999, 100_000]))
 def test_pieces_tile_the_element_and_parse_alone(inside: str, chunk: int, split_bytes: SplitBytes) -> None:
     content = f"<r xmlns:q='urn:q'><t id='1'>{inside}</t></r>".encode()
@@ -98,7 +98,7 @@ def assert_places_agree(piece: etree._Element, subtree: Subtree, target: etree._
             places.append((child, seen if path == "." else f"{path}/{seen}", twin))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_shells_tell_where_each_element_of_a_piece_stands_in_the_document(seed: int, split_bytes: SplitBytes) -> None:
     chance, number = random.Random(seed), iter(range(1, 1_000_000))
@@ -152,7 +152,9 @@ def test_a_long_text_is_cut_at_white_space(split_bytes: SplitBytes) -> None:
     assert all(re.fullmatch(r"(word\d+ )*(word\d+ ?)?", text) for text in texts)
 
 
-def test_long_attributes_stand_whole_in_the_first_piece_and_are_left_out_of_later_shells(split_bytes: SplitBytes) -> None:
+def test_long_attributes_stand_whole_in_the_first_piece_and_are_left_out_of_later_shells(
+    split_bytes: SplitBytes,
+) -> None:
     content = f"<r><t short='1' long='{'v ' * 400}'>{'<i>x</i>' * 500}</t></r>"
     found = split_bytes(content, "t", limits=SMALL)
     assert "v v v" in found[0].xml

@@ -56,7 +56,9 @@ MEANINGS = {
 
 @pytest.mark.parametrize(("path", "ids"), MEANINGS.items(), ids=MEANINGS.keys())
 def test_a_path_means(path: str, ids: str, split_bytes: SplitBytes) -> None:
-    found = [each for each in split_bytes(DOCUMENT.strip(), path) if 'id="' in each.xml and each.node_type != "DataLists"]
+    found = [
+        each for each in split_bytes(DOCUMENT.strip(), path) if 'id="' in each.xml and each.node_type != "DataLists"
+    ]
     assert "".join(each.xml.partition('id="')[2][0] for each in found) == ids
 
 
@@ -83,8 +85,8 @@ WRONG = {
     "a|b": "character 2",
     "count(a)": "character 6",
     "{urn:x": "character 1",
-    "a" * 5_000: "characters",
-    "/".join("a" * 100): "64 steps",
+    "a" * 70_000: "characters",
+    "/".join("a" * 1_100): "1024 steps",
 }
 
 
@@ -106,6 +108,11 @@ def test_any_text_is_a_path_or_a_clear_error(text: str) -> None:
 
 def test_paths_given_twice_count_once() -> None:
     assert len(parse_paths(["a", "b", " a "])) == 2
+
+
+def test_names_of_any_script_are_names(split_bytes: SplitBytes) -> None:
+    for name in ["Größe", "हिन्दी", "ไทย", "x·y", "_a-b.c"]:
+        assert split_bytes(f"<r><{name}/></r>", f"/r/{name}")[0].section_path == f"/r/{name}[1]"
 
 
 def test_too_many_paths_are_refused() -> None:
