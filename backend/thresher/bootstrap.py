@@ -1,1 +1,218 @@
 """The one composition root: settings become a database, a model client, an engine and workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from thresher.core.config import Provider, Settings
+from thresher.core.errors import BadConfiguration
+from thresher.engine.executors.port import Executor
+from thresher.engine.executors.sequential import SequentialExecutor
+from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.retry import RetryPolicy
+from thresher.engine.runner import Runner, RunnerOptions
+from thresher.engine.work import Mode, Run
+from thresher.llm.client import ModelClient
+from thresher.llm.masking import Masker
+from thresher.llm.prices import Prices
+from thresher.llm.providers.structural import StructuralClient
+from thresher.persistence import migrations
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.repositories.node_facts import insert_node_facts
+from thresher.persistence.repositories.store import SqlStore
+from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits, NodeConfiguration, NodeReader
+from thresher.workflows.discovery.discovery_workflow import KIND
+
+if TYPE_CHECKING:
+    from thresher.llm.providers.openai import AzureServer, OpenAIServer
+
+DEFAULT_MODEL = "gpt-4o-mini"
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager]:
+    """The database of ``DATABASE_URL``, of the right version; an empty one is set up.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened, or is of another version.
+    """
+    engine = create_engine(settings.database_url)
+    db = ThreadSafeDatabaseManager(engine)
+    try:
+        if migrations.current(engine) is None:
+            migrations.upgrade(engine)
+        migrations.check(engine)
+        yield db
+    finally:
+        db.close()
+
+
+def make_store(settings: Settings, db: ThreadSafeDatabaseManager) -> SqlStore:
+    """The store of runs, with the record writer of every workflow."""
+    return SqlStore(db, {KIND: insert_node_facts}, keep_payloads=settings.keep_payloads)
+
+
+def choose_mode(settings: Settings, *, sequential: bool = False) -> tuple[Mode, str]:
+    """How items are handed to workers, and why."""
+    if sequential:
+        return Mode.SEQUENTIAL, "--sequential was given"
+    if not settings.enable_parallel_processing:
+        return Mode.SEQUENTIAL, "ENABLE_PARALLEL_PROCESSING is false"
+    return Mode.PARALLEL, f"ENABLE_PARALLEL_PROCESSING is true, up to {settings.max_parallel_nodes} nodes at once"
+
+
+def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Executor:
+    """The executor of a mode."""
+    if mode is Mode.SEQUENTIAL:
+        return SequentialExecutor()
+    return ThreadsExecutor(workers, on_thread_end=db.cleanup_session)
+
+
+def choose_provider(settings: Settings) -> Provider:
+    """The provider that is asked for, or the first that is configured: azure, openai, else structural."""
+    if settings.llm_provider is not Provider.AUTO:
+        return settings.llm_provider
+    if settings.azure_openai_endpoint and settings.azure_openai_api_key:
+        return Provider.AZURE
+    if settings.openai_api_key or settings.openai_base_url:
+        return Provider.OPENAI
+    return Provider.STRUCTURAL
+
+
+def make_client(settings: Settings, workers: int) -> ModelClient:
+    """The model client of this process.
+
+    Raises:
+        BadConfiguration: the provider lacks a setting; the message names it.
+    """
+    provider = choose_provider(settings)
+    if provider is Provider.STRUCTURAL:
+        return StructuralClient()
+    from thresher.llm.providers.openai import Connections, OpenAIClient  # noqa: PLC0415 # slow to import
+
+    azure = provider is Provider.AZURE
+    model = settings.azure_openai_deployment if azure else settings.llm_model
+    return OpenAIClient(
+        model or DEFAULT_MODEL,
+        _azure_server(settings) if azure else _openai_server(settings),
+        connections=Connections(workers=workers, timeout=settings.request_timeout_seconds),
+        prices=Prices.load(settings.prices_file),
+    )
+
+
+def _openai_server(settings: Settings) -> OpenAIServer:
+    from thresher.llm.providers.openai import OpenAIServer  # noqa: PLC0415 # slow to import
+
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if not key and not settings.openai_base_url:
+        raise BadConfiguration(
+            "The provider openai needs a key: set OPENAI_API_KEY (or OPENAI_BASE_URL for a server without keys), "
+            "or use --provider structural, which needs none."
+        )
+    return OpenAIServer(api_key=key or None, base_url=settings.openai_base_url or None)
+
+
+def _azure_server(settings: Settings) -> AzureServer:
+    from thresher.llm.providers.openai import AzureServer  # noqa: PLC0415 # slow to import
+
+    wanted = {
+        "AZURE_OPENAI_ENDPOINT": settings.azure_openai_endpoint,
+        "AZURE_OPENAI_API_KEY": settings.azure_openai_api_key and settings.azure_openai_api_key.get_secret_value(),
+        "AZURE_OPENAI_DEPLOYMENT": settings.azure_openai_deployment,
+    }
+    missing = [name for name, value in wanted.items() if not value]
+    if missing:
+        raise BadConfiguration(f"The provider azure needs {', '.join(missing)}.")
+    endpoint, key, deployment = (value or "" for value in wanted.values())
+    return AzureServer(endpoint, key, deployment, settings.openai_api_version)
+
+
+def make_reader(
+    settings: Settings,
+    client: ModelClient | None = None,
+    run: Run | None = None,
+    configuration: NodeConfiguration | None = None,
+) -> NodeReader:
+    """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node."""
+    details = run.details if run is not None else {}
+    document = {
+        "message": details.get("message_root"),
+        "version": details.get("spec_version"),
+        "sender": details.get("sender"),
+    }
+    return NodeReader(
+        client or make_client(settings, settings.max_parallel_nodes),
+        masker=Masker() if settings.mask_pii else None,
+        bounds=AnswerBounds(
+            max_tokens=settings.max_output_tokens,
+            max_fields=settings.answer_max_fields,
+            max_value_length=settings.answer_max_value_length,
+            temperature=settings.temperature,
+        ),
+        document={name: str(value) if value else None for name, value in document.items()},
+        configuration=configuration,
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    """The bounds on documents and subtrees."""
+    return Limits(
+        max_document_bytes=settings.max_document_bytes,
+        max_depth=settings.max_depth,
+        max_subtree_bytes=settings.max_subtree_bytes,
+    )
+
+
+def make_runner_options(settings: Settings) -> RunnerOptions:
+    """Retry, leases and the rest of the engine's numbers."""
+    retry = RetryPolicy(
+        max_retries=settings.max_retries, base=settings.retry_base_seconds, cap=settings.retry_max_seconds
+    )
+    return RunnerOptions(retry=retry, lease=settings.lease_seconds)
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Everything that one process needs to run discoveries on an open database."""
+
+    settings: Settings
+    db: ThreadSafeDatabaseManager
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """The store of runs."""
+        return make_store(self.settings, self.db)
+
+    @cached_property
+    def client(self) -> ModelClient:
+        """The model client, made at first use."""
+        return make_client(self.settings, self.settings.max_parallel_nodes)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The runner of discoveries."""
+
+        def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
+            return make_reader(self.settings, self.client, run, configuration)
+
+        return Runner(self.store, DiscoveryWorkflow(reader), make_runner_options(self.settings))
+
+    def executor(self, mode: Mode) -> Executor:
+        """A fresh executor for one session."""
+        return make_executor(mode, self.settings.max_parallel_nodes, self.db)
+
+
+@contextmanager
+def open_discovery(settings: Settings) -> Iterator[Discovery]:
+    """Opens the database and closes database and client at the end."""
+    with open_database(settings) as db:
+        discovery = Discovery(settings, db)
+        try:
+            yield discovery
+        finally:
+            if "client" in discovery.__dict__:
+                discovery.client.close()

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
     max_output_tokens: int = Field(default=4096, ge=16)
     temperature: float = Field(default=0.0, ge=0, le=2)
+    answer_max_fields: int | None = Field(default=None, ge=1)
+    answer_max_value_length: int | None = Field(default=None, ge=1)
     mask_pii: bool = True
     prices_file: Path | None = None
 

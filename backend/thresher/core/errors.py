@@ -95,6 +95,10 @@ class ModelUnreachable(FatalError):
     """Raised before a run starts when the model's server cannot be reached or does not speak the protocol."""
 
 
+class ModelUnusable(FatalError):
+    """Raised when the server accepts no request of this run: unknown model or address, refused parameter or schema."""
+
+
 class AuthenticationFailed(FatalError):
     """Raised when the model's server refuses the key (401, 403)."""
 
@@ -107,9 +111,13 @@ class PermanentLLMError(PermanentError):
     """Raised when a model request can never succeed as it is (400, 404, 413, 422, refusal, content filter)."""
 
 
+class PromptTooLong(PermanentLLMError):
+    """Raised when a prompt is longer than the model's context or the server's bound: a smaller subtree may fit."""
+
+
 class UnusableAnswer(PermanentError):
     """Raised when the answer ladder is exhausted: the answer is not what the schema asks for."""
 
 
-class AnswerTruncated(PermanentError):
-    """Raised when an answer was cut by its length and the subtree cannot be split further."""
+class AnswerTruncated(RetryableError):
+    """Raised when an answer was cut by its length: the subtree is split, or asked again where it cannot be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -34,6 +35,9 @@ class AttemptContext(Protocol):
 
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer, which is stored only where the attempt fails."""
+
+    def permit(self, resource: str) -> AbstractContextManager[None]:
+        """A permit for ONE request to a resource key; never held over other work or another permit."""
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped: call it before anything that costs."""
@@ -84,10 +88,11 @@ class Store(Protocol):
     def end_run(self, report: RunReport) -> None:
         """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the status is PAUSED)."""
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec]) -> int:
-        """Stores planned items, ignoring keys the run has already; ``planned`` grows by ``len(specs)``.
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
+        """Stores planned items, ignoring keys the run has already; returns how many were new.
 
-        Returns how many were new.
+        The run's ``planned`` becomes ``planned`` (the length of the plan up to here) unless it is larger
+        already: two processes may plan the same run.
         """
 
     def finish_planning(self, run_id: str, details: JsonObject) -> None:

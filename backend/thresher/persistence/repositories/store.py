@@ -206,10 +206,10 @@ class SqlStore:
 
     # The way of an item
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec]) -> int:
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
 
-        ``planned`` counts all of them, so that planning goes on behind them.
+        The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning goes on behind them.
 
         Raises:
             NotFound: no run has this identifier.
@@ -217,7 +217,8 @@ class SqlStore:
         if not specs:
             return 0
         rows = self._new_rows(run_id, specs, parent_id=None)
-        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=sql.RUNS.c.planned + len(specs))
+        further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
+        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=further)
 
         def insert(session: Session) -> int:
             connection = session.connection()
@@ -306,8 +307,6 @@ class SqlStore:
             attempts = [_lost_attempt(item, now) for item in items]
             for item in items:
                 _lose(item, max_losses, now)
-                if item.status == ItemStatus.DEAD and not self._keep_payloads:
-                    item.payload = None
             self._insert_attempts.execute(session.connection(), attempts)
             return sum(item.status == ItemStatus.PENDING for item in items)
 
@@ -334,7 +333,7 @@ class SqlStore:
         dropping: list[dict[str, Any]] = []
         keeping: list[dict[str, Any]] = []
         for completion in completions:
-            keeps = self._keep_payloads or completion.status is ItemStatus.PENDING
+            keeps = self._keep_payloads or completion.status in {ItemStatus.PENDING, ItemStatus.DEAD}
             (keeping if keeps else dropping).append(_ended(completion, now))
         written = self._finish_final.execute(connection, dropping)
         written += self._finish_keeping.execute(connection, keeping)

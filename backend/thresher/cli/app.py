@@ -1,0 +1,249 @@
+"""The commands and their options; what they do is imported when one is called, so that help is quick."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thresher.cli.failures import failures_explained
+
+if TYPE_CHECKING:
+    from thresher.core.config import Settings
+
+app = typer.Typer(
+    name="thresher",
+    help="Facts from every subtree of a large XML document, each proved by its path in the source.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database_app = typer.Typer(help="The database: set it up, see its version.", no_args_is_help=True)
+model_app = typer.Typer(help="A real model on this machine, without internet.", no_args_is_help=True)
+app.add_typer(database_app, name="db")
+app.add_typer(model_app, name="model")
+
+
+class ProviderName(StrEnum):
+    """Who reads the subtrees."""
+
+    AUTO = "auto"
+    STRUCTURAL = "structural"
+    OPENAI = "openai"
+    AZURE = "azure"
+
+
+class FactFormat(StrEnum):
+    """How facts are written."""
+
+    JSONL = "jsonl"
+    JSON = "json"
+    CSV = "csv"
+
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Identifier of a run, or enough of its beginning.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+SequentialOption = Annotated[bool, typer.Option("--sequential", help="One node after the other, in document order.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", "-w", min=1, max=1024, help="Nodes at once (MAX_PARALLEL_NODES).")
+]
+ProviderOption = Annotated[ProviderName | None, typer.Option(help="Who reads the subtrees (LLM_PROVIDER).")]
+ModelOption = Annotated[str | None, typer.Option(help="Name of the model (LLM_MODEL).")]
+
+
+@app.callback()
+def configure(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Facts from every subtree of a large XML document, each proved by its path in the source."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"thresher {installed('thresher')}")
+        raise typer.Exit
+
+
+@app.command()
+def discover(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="XML documents (also .xml.gz).")],
+    path: Annotated[
+        list[str] | None,
+        typer.Option("--path", "-p", help="Subtrees to read, e.g. DataLists/PaxList/Pax; several times."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of node configurations.")] = None,
+    workers: WorkersOption = None,
+    sequential: SequentialOption = False,
+    provider: ProviderOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read every subtree of FILE, many at a time, and keep the proved facts.
+
+    Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
+    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted (`thresher resume` goes on).
+    """
+    with failures_explained():
+        from thresher.cli import discover as command
+
+        settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
+        wanted = command.Wanted(files, path or (), config, sequential)
+        command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    workers: WorkersOption = None,
+    sequential: SequentialOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Go on with a run that was interrupted or killed; what is done stays done and is not paid again."""
+    with failures_explained():
+        from thresher.cli import discover as command
+
+        output = command.Output(as_json, quiet)
+        code = command.resume(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        command.finish(code)
+
+
+@app.command()
+def retry(
+    run: RunArgument,
+    workers: WorkersOption = None,
+    sequential: SequentialOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Try the failed nodes of a run again."""
+    with failures_explained():
+        from thresher.cli import discover as command
+
+        output = command.Output(as_json, quiet)
+        code = command.retry(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        command.finish(code)
+
+
+@app.command()
+def facts(
+    run: RunArgument,
+    output_format: Annotated[FactFormat, typer.Option("--format", "-f", help="jsonl, json or csv.")] = FactFormat.JSONL,
+    node_type: Annotated[str | None, typer.Option(help="Only facts of this element name.")] = None,
+    include_ungrounded: Annotated[
+        bool, typer.Option("--include-ungrounded", help="Also values that are not proved, marked as such.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
+    ] = None,
+) -> None:
+    """Print the facts of a run, in document order."""
+    with failures_explained():
+        from thresher.cli import facts as command
+
+        selection = command.Selection(run, node_type, include_ungrounded)
+        command.export(_settings(), selection, output_format.value, output)
+
+
+@app.command()
+def runs(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs, newest first."""
+    with failures_explained():
+        from thresher.cli import runs as command
+
+        command.list_runs(_settings(), limit, as_json=as_json)
+
+
+@app.command()
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show a run: what was read, found, paid, and what failed."""
+    with failures_explained():
+        from thresher.cli import runs as command
+
+        command.show_run(_settings(), run, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="An XML document.")],
+    depth: Annotated[int, typer.Option(min=1, help="How deep the tree is shown.")] = 6,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a document is and which paths could be read (count, sizes), without storing anything."""
+    with failures_explained():
+        from thresher.cli import inspect as command
+
+        command.inspect(_settings(), file, depth, as_json=as_json)
+
+
+@app.command()
+def sample(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: stdout).")] = None,
+    message: Annotated[str, typer.Option(help="OrderViewRS or AirShoppingRS.")] = "OrderViewRS",
+    version: Annotated[str, typer.Option(help="17.2, 19.2 or 21.3.")] = "19.2",
+    size: Annotated[str, typer.Option(help="About how large: 200KB, 5MB, 1GB.")] = "200KB",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+) -> None:
+    """Write a synthetic NDC message of any size."""
+    with failures_explained():
+        from thresher.cli import sample as command
+
+        command.write(command.Sample(message, version, size, seed), output)
+
+
+@database_app.command("upgrade")
+def database_upgrade(quiet: QuietOption = False) -> None:
+    """Bring the database of DATABASE_URL to the newest version; creates it where there is none."""
+    with failures_explained():
+        from thresher.cli import database as command
+
+        command.upgrade(_settings(), quiet=quiet)
+
+
+@database_app.command("current")
+def database_current(as_json: JsonOption = False) -> None:
+    """Print the version of the database."""
+    with failures_explained():
+        from thresher.cli import database as command
+
+        command.current(_settings(), as_json=as_json)
+
+
+@database_app.command("check")
+def database_check() -> None:
+    """Say whether the database can be used; exit code 2 if not."""
+    with failures_explained():
+        from thresher.cli import database as command
+
+        command.check(_settings())
+
+
+@model_app.command("serve")
+def model_serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    gguf: Annotated[Path | None, typer.Option(help="A GGUF file (default: the packaged SmolLM2-135M).")] = None,
+    slots: Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")] = 2,
+    context: Annotated[int, typer.Option(min=512, help="Tokens per request: prompt and answer.")] = 4096,
+) -> None:
+    """Serve a model on this machine (OpenAI-compatible, loopback only) until Ctrl-C."""
+    with failures_explained():
+        from thresher.cli import model as command
+
+        command.serve(port, gguf, slots, context)
+
+
+def _settings(**overrides: object) -> Settings:
+    """The settings of this process with the options that were given."""
+    from thresher.core.config import load_settings
+    from thresher.core.logging import configure_logging
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    settings = load_settings(**given)
+    configure_logging(settings.log_level, settings.log_format)
+    return settings

@@ -1,0 +1,166 @@
+"""The commands that work on a run: discover, resume, retry."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
+from thresher.cli.display import ProgressDisplay
+from thresher.cli.failures import ExitCode, exit_code_of, say
+from thresher.cli.summary import print_facts, print_summary
+from thresher.core.config import Settings
+from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
+from thresher.engine.control import RunControl, stop_on_signals
+from thresher.engine.work import Mode, Run, RunReport, RunStatus
+from thresher.persistence.repositories.items import retry_dead
+from thresher.persistence.repositories.node_facts import fact_counts, stream_facts
+from thresher.persistence.repositories.statistics import error_summary, stage_counts
+from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
+from thresher.workflows.discovery.discovery_workflow import WHOLE
+from thresher.workflows.discovery.report import summarize
+
+EXIT_CODES = {
+    RunStatus.SUCCEEDED: ExitCode.SUCCEEDED,
+    RunStatus.PARTIAL: ExitCode.PARTIAL,
+    RunStatus.PAUSED: ExitCode.INTERRUPTED,
+    RunStatus.FAILED: ExitCode.FAILED,
+    RunStatus.CANCELLED: ExitCode.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How results and progress are shown."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What ``thresher discover`` was asked for."""
+
+    files: Sequence[Path]
+    paths: Sequence[str] = ()
+    config: Path | None = None
+    sequential: bool = False
+
+
+def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
+    """One run per file, one after the other; the worst exit code of all."""
+    nodes = load_configurations(wanted.config) if wanted.config is not None else ()
+    request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(settings))
+    mode = choose_mode(settings, sequential=wanted.sequential)
+    worst = ExitCode.SUCCEEDED
+    with open_discovery(settings) as discovery:
+        for file in wanted.files:
+            code = _discover_one(discovery, replace(request, path=file), mode, output)
+            if code is ExitCode.INTERRUPTED:
+                return code
+            worst = _worse(worst, code)
+    return worst
+
+
+def _discover_one(discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], output: Output) -> ExitCode:
+    """A document that cannot be used does not stop the others."""
+    try:
+        new = DiscoveryWorkflow.prepare(request, *mode)
+        discovery.client.check()
+    except (BadInput, FatalError) as error:
+        _print_refusal(request.path, error, output)
+        return exit_code_of(type(error).__name__)
+    client = discovery.client
+    run = discovery.store.create_run(replace(new, provider=client.provider, model=client.model))
+    return work_on(discovery, run, output)
+
+
+def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
+    """Goes on with a run that was interrupted, killed or failed as a whole."""
+    with open_discovery(settings) as discovery:
+        run = discovery.store.find_run(run_id)
+        counts = discovery.store.counts(run.run_id)
+        if run.planning_complete and not counts.open:
+            raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
+        discovery.client.check()
+        return work_on(discovery, run, output, sequential=sequential)
+
+
+def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
+    """Tries the dead items of a run again, with fresh retries."""
+    with open_discovery(settings) as discovery:
+        run = discovery.store.find_run(run_id)
+        if not discovery.store.counts(run.run_id).dead:
+            raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
+        discovery.client.check()
+        retry_dead(discovery.db, run.run_id)
+        return work_on(discovery, run, output, sequential=sequential)
+
+
+def work_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool = False) -> ExitCode:
+    """One session of a run, with progress on stderr and the result on stdout."""
+    control = RunControl()
+    announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
+    mode = Mode.SEQUENTIAL if sequential else run.mode
+    display = ProgressDisplay(str(run.source.get("name", run.run_id)), quiet=output.quiet)
+    with stop_on_signals(control, lambda: say(announcement)), display:
+        report = discovery.runner.run(run.run_id, discovery.executor(mode), [display], control)
+    _print_result(discovery, report, output)
+    if report.error is not None:
+        say(f"Error: {report.error['message']}")
+        return exit_code_of(str(report.error["class"]))
+    return EXIT_CODES[report.status]
+
+
+def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:
+    """The result object of a run."""
+    run = discovery.store.get_run(report.run_id)
+    matched = stage_counts(discovery.db, run.run_id).get(WHOLE, 0)
+    errors = error_summary(discovery.db, run.run_id)
+    if report.error is not None:
+        errors.insert(0, {"class": report.error["class"], "count": 1, "message": report.error["message"]})
+    return summarize(run, report, fact_counts(discovery.db, run.run_id), matched, errors)
+
+
+def _print_result(discovery: Discovery, report: RunReport, output: Output) -> None:
+    result = result_of(discovery, report)
+    if output.as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        return
+    console = Console(highlight=False)
+    print_facts(stream_facts(discovery.db, report.run_id, include_ungrounded=True), console)
+    console.print()
+    print_summary(result, console)
+
+
+def _print_refusal(file: Path, error: ThresherError, output: Output) -> None:
+    say(f"Error: {error}")
+    if output.as_json:
+        problem = {"class": type(error).__name__, "count": 1, "message": str(error)}
+        refusal = {"run_id": None, "file": file.name, "status": "failed", "errors": [problem]}
+        sys.stdout.write(json.dumps(refusal, ensure_ascii=False) + "\n")
+
+
+def _worse(one: ExitCode, other: ExitCode) -> ExitCode:
+    """The code that says more about trouble: bad input and failures before partial before success."""
+    order = (ExitCode.SUCCEEDED, ExitCode.PARTIAL, ExitCode.FAILED, ExitCode.BAD_INPUT, ExitCode.INTERRUPTED)
+    return max(one, other, key=order.index)
+
+
+def _what_now(dead: int, run: Run) -> str:
+    if dead:
+        return f"`thresher retry {run.run_id}` tries its {dead} failed nodes again."
+    return f"`thresher facts {run.run_id}` prints what was found."
+
+
+def finish(code: ExitCode) -> None:
+    """Ends a command with its exit code."""
+    if code is not ExitCode.SUCCEEDED:
+        raise typer.Exit(code)

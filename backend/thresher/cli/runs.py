@@ -1,0 +1,91 @@
+"""Lists runs and shows one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from thresher.bootstrap import open_discovery
+from thresher.cli.discover import result_of
+from thresher.cli.display import duration
+from thresher.cli.summary import print_summary
+from thresher.core.config import Settings
+from thresher.engine.work import Counts, Run, RunReport
+
+
+def list_runs(settings: Settings, limit: int, *, as_json: bool) -> None:
+    """The newest runs, a line each."""
+    with open_discovery(settings) as discovery:
+        rows = [_row(run, discovery.store.counts(run.run_id)) for run in discovery.store.list_runs(limit=limit)]
+    if as_json:
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
+        return
+    console = Console(highlight=False)
+    if not rows:
+        console.print("No runs yet: `thresher discover FILE` makes one.", markup=False)
+        return
+    console.print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("run", "status", "file", "reader", "nodes", "time", "started"):
+        table.add_column(column, no_wrap=column in ("run", "status", "nodes"))
+    for row in rows:
+        done = f"{row['nodes_done']}/{row['nodes_total']}"
+        reader = row["provider"] if row["provider"] == row["model"] else f"{row['provider']} {row['model']}"
+        started = (row["started_at"] or "").replace("T", " ")[:16]
+        cells = (row["run_id"], row["status"], row["file"], reader, done, duration(row["elapsed_seconds"]), started)
+        table.add_row(*(str(cell) for cell in cells))
+    return table
+
+
+def _row(run: Run, counts: Counts) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "status": run.status.value,
+        "file": run.source.get("name"),
+        "provider": run.provider,
+        "model": run.model,
+        "mode": run.mode.value,
+        "nodes_total": counts.total,
+        "nodes_done": counts.finished,
+        "nodes_failed": counts.dead,
+        "elapsed_seconds": round(run.elapsed_seconds, 3),
+        "created_at": run.created_at.isoformat(),
+        "started_at": run.started_at.isoformat() if run.started_at else None,
+        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+        "error": run.error,
+    }
+
+
+def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
+    """One run, as its rows say it is now."""
+    with open_discovery(settings) as discovery:
+        store = discovery.store
+        run = store.find_run(run_id)
+        totals = store.totals(run.run_id)
+        earlier = (run.report or {}).get("peak_concurrency", 0)
+        report = RunReport(
+            run_id=run.run_id,
+            status=run.status,
+            mode=run.mode,
+            mode_reason=run.mode_reason,
+            counts=store.counts(run.run_id),
+            usage=totals.usage,
+            elapsed_seconds=run.elapsed_seconds,
+            item_seconds_sum=totals.item_seconds,
+            peak_concurrency=earlier if isinstance(earlier, int) else 0,
+            errors=totals.errors,
+            error=run.error,
+        )
+        result = result_of(discovery, report)
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        print_summary(result, Console(highlight=False))

@@ -1,0 +1,189 @@
+"""One try at an item: process it, decide what its end means, write that down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from thresher.core.errors import DatabaseUnavailable, FatalError, StorageFailed, ThresherError
+from thresher.core.logging import get_logger
+from thresher.engine.concurrency import Resources
+from thresher.engine.control import Interrupted, RunControl
+from thresher.engine.ports import Store, Workflow
+from thresher.engine.retry import RetryPolicy
+from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
+
+log = get_logger(__name__)
+
+STORE_PATIENCE = 60.0  # seconds that a finished item waits for a database that is away
+LONGEST_MESSAGE = 2_000  # characters of an error message that are kept
+LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
+
+
+class Context:
+    """What an item sees of the engine (see ``ports.AttemptContext``)."""
+
+    def __init__(self, run: Run, control: RunControl, resources: Resources) -> None:
+        self.run = run
+        self.usage = Usage()
+        self.raw_answer: str | None = None
+        self._control = control
+        self._resources = resources
+
+    def record_usage(self, usage: Usage) -> None:
+        """Adds what a request cost."""
+        self.usage += usage
+
+    def keep_answer(self, raw_answer: str) -> None:
+        """Keeps a raw answer for the case that the attempt fails."""
+        self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
+
+    def permit(self, resource: str) -> AbstractContextManager[None]:
+        """A permit for ONE request to a resource; never held over other work or another permit."""
+        return self._resources.gate(resource).permit(self._control.stopping.is_set)
+
+    def raise_if_stopping(self) -> None:
+        """Raises ``Interrupted`` where the run is being stopped."""
+        if self._control.stopping.is_set():
+            raise Interrupted("The run is being stopped.")
+
+
+class Attempts:
+    """Makes attempts, many at a time, and knows which are in hand."""
+
+    def __init__(
+        self, store: Store, workflow: Workflow, policy: RetryPolicy, control: RunControl, resources: Resources
+    ) -> None:
+        self.peak = 0
+        self._store = store
+        self._workflow = workflow
+        self._policy = policy
+        self._control = control
+        self._resources = resources
+        self._lock = Lock()  # protects in_hand and peak
+        self.in_hand = 0  # attempts that have begun and not ended
+
+    def make(self, claim: Claim, run: Run) -> Completion | None:
+        """Processes one claim and writes its end; None where the run stops or the lease was lost.
+
+        Raises:
+            ThresherError: the store cannot be written; the lease stays until it expires.
+        """
+        if self._control.stopping.is_set():
+            self._store.release([claim])
+            return None
+        with self._counted():
+            completion = self._process(claim, run)
+            return completion if self._finish(completion) else None
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self.in_hand += 1
+            self.peak = max(self.peak, self.in_hand)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.in_hand -= 1
+
+    def _process(self, claim: Claim, run: Run) -> Completion:
+        context = Context(run, self._control, self._resources)
+        started_at, started = datetime.now(UTC), time.monotonic()
+        error: Exception | None = None
+        outcome = Outcome()
+        try:
+            outcome = self._workflow.process(claim, context)
+        except Exception as raised:  # noqa: BLE001 # its class decides, below
+            error = raised
+        duration = time.monotonic() - started
+        if error is None:
+            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
+            status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
+            return Completion(claim, status, record, outcome)
+        return self._failed(claim, error, context, (started_at, duration))
+
+    def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
+        """What an error means for its item: one more try, later, or death."""
+        interrupted, fatal = isinstance(error, Interrupted), isinstance(error, FatalError)
+        if fatal:
+            self._control.fail(error)
+        elif not isinstance(error, ThresherError):
+            log.error("an item failed with a defect", run_id=claim.run_id, key=claim.key, exc_info=error)
+        record = AttemptRecord(
+            number=claim.attempt,
+            status=AttemptStatus.INTERRUPTED if interrupted else AttemptStatus.FAILED,
+            started_at=when[0],
+            duration=when[1],
+            usage=context.usage,
+            error_class=type(error).__name__,
+            error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
+            raw_answer=context.raw_answer,
+        )
+        if interrupted or fatal:
+            return Completion(claim, ItemStatus.PENDING, record)
+        return self._retried_or_dead(claim, error, record)
+
+    def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
+        delay = self._policy.delay(error, claim.failures + 1)
+        if delay is None:
+            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=True)
+        retry_at = datetime.now(UTC) + timedelta(seconds=delay)
+        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=True)
+
+    def _finish(self, completion: Completion) -> bool:
+        """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
+        try:
+            return self._write(completion)
+        except (DatabaseUnavailable, StorageFailed):
+            raise
+        except Exception as error:
+            log.exception("an outcome could not be stored", key=completion.claim.key)
+            return self._write(_unstorable(completion, error))
+
+    def _write(self, completion: Completion) -> bool:
+        """Waits out a database that is away for a while: a paid answer is worth the patience."""
+        try:
+            return self._store.finish(completion)
+        except DatabaseUnavailable:
+            return _patiently()(self._store.finish, completion)
+
+
+def storable(text: str) -> str:
+    """Text that every database takes: no NUL, no lone surrogates."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode(errors="replace").decode()
+    return text
+
+
+def _unstorable(completion: Completion, error: Exception) -> Completion:
+    done = completion.attempt
+    record = AttemptRecord(
+        number=done.number,
+        status=AttemptStatus.FAILED,
+        started_at=done.started_at,
+        duration=done.duration,
+        usage=done.usage,
+        error_class=type(error).__name__,
+        error_message=storable(str(error)[:LONGEST_MESSAGE]),
+        raw_answer=done.raw_answer,
+    )
+    return Completion(completion.claim, ItemStatus.DEAD, record, counts_as_failure=True)
+
+
+def _patiently() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(DatabaseUnavailable),
+        wait=wait_exponential_jitter(multiplier=0.1, max=5.0),
+        stop=stop_after_delay(STORE_PATIENCE),
+        reraise=True,
+    )

@@ -1,0 +1,77 @@
+"""Stopping a run from outside its loop: a signal, a fatal error, another thread."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, current_thread, main_thread
+from types import FrameType
+
+from thresher.core.errors import ThresherError
+
+
+class Interrupted(ThresherError):
+    """Raised inside an item when its run is being stopped; the item goes back to pending."""
+
+
+class RunControl:
+    """The handle on one session of a run. Safe to use from any thread and from signal handlers."""
+
+    def __init__(self) -> None:
+        self.stopping = Event()
+        self.reason: str | None = None
+        self.error: BaseException | None = None
+        self._lock = Lock()  # protects error: the first one stays
+        self._wake: SimpleQueue[None] = SimpleQueue()  # put() is safe inside a signal handler, a Condition is not
+
+    def stop(self, reason: str) -> None:
+        """No item starts any more; those in hand are finished."""
+        if self.reason is None:
+            self.reason = reason
+        self.stopping.set()
+        self.wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Stops the run because of an error that concerns all of it."""
+        with self._lock:
+            self.error = self.error or error
+        self.stop(str(error))
+
+    def wake(self) -> None:
+        """Makes ``wait`` return."""
+        self._wake.put(None)
+
+    def wait(self, timeout: float) -> None:
+        """Returns after ``wake`` or after ``timeout`` seconds."""
+        try:
+            self._wake.get(timeout=max(timeout, 0.0))
+            while True:
+                self._wake.get_nowait()
+        except Empty:
+            pass
+
+
+@contextmanager
+def stop_on_signals(control: RunControl, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While inside: the first Ctrl-C (or SIGTERM) stops the run in good order, the second raises KeyboardInterrupt.
+
+    ``announce`` is called at the first. Outside the main thread, where Python allows no handlers, nothing changes.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if control.stopping.is_set():
+            raise KeyboardInterrupt
+        control.stop("interrupted")
+        announce()
+
+    if current_thread() is not main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,40 @@
+"""One item after the other in the calling thread: for debugging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from thresher.engine.work import Claim, Mode
+
+
+class SequentialExecutor:
+    """Works in the thread that runs the run, in document order: breakpoints work, nothing is interleaved."""
+
+    mode = Mode.SEQUENTIAL
+    workers = 1
+    plans_first = True
+
+    def __init__(self) -> None:
+        self._work: Callable[[Claim], None] | None = None
+
+    def start(self, work: Callable[[Claim], None]) -> None:
+        """Begins a session."""
+        self._work = work
+
+    def room(self) -> int:
+        """One claim at a time."""
+        return 1
+
+    def submit(self, claim: Claim) -> None:
+        """Works on the claim at once and returns when it is done."""
+        if self._work is None:
+            raise RuntimeError("start() comes before submit()")
+        self._work(claim)
+
+    def in_hand(self) -> int:
+        """Nothing is in hand between two calls."""
+        return 0
+
+    def close(self, *, wait: bool) -> None:  # noqa: ARG002 # nothing to wait for
+        """Ends the session."""
+        self._work = None

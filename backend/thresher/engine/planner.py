@@ -1,0 +1,105 @@
+"""Makes the items of a run out of its workflow's plan, a bounded way ahead of the work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from threading import Condition, Thread
+
+from thresher.engine.control import RunControl
+from thresher.engine.ports import Store, Workflow
+from thresher.engine.progress import Event, ItemsPlanned, Tally
+from thresher.engine.work import ItemSpec, Run
+
+FIRST_BATCH = 8  # items; the first worker starts early
+LARGEST_BATCH = 256  # items
+LARGEST_BATCH_BYTES = 1024 * 1024  # of payload
+LONGEST_BATCH = 0.5  # seconds
+
+
+class Planner:
+    """Streams a workflow's plan into the store, in batches that are small at first.
+
+    A plan that was cut off goes on behind the items that are stored already.
+    """
+
+    def __init__(self, store: Store, workflow: Workflow, run: Run, tally: Tally, ahead: int) -> None:
+        self.complete = run.planning_complete
+        self._store = store
+        self._workflow = workflow
+        self._run = run
+        self._tally = tally
+        self._ahead = ahead
+        self._planned = run.planned
+        self._room = Condition()  # notified when items finish or the run stops
+
+    @contextmanager
+    def running(self, control: RunControl, emit: Callable[[Event], None], *, first: bool) -> Iterator[None]:
+        """Plans while inside: all of it before anything else if ``first``, else in a thread of its own."""
+        if self.complete:
+            yield
+            return
+        if first:
+            self._plan(control, emit, bounded=False)
+            yield
+            return
+        thread = Thread(target=self._plan, args=(control, emit), kwargs={"bounded": True}, name="thresher-planner")
+        thread.start()
+        try:
+            yield
+        except BaseException:
+            control.stop("abandoned")
+            raise
+        finally:
+            self.wake()
+            thread.join()
+
+    def wake(self) -> None:
+        """Items finished or the run stops: look again whether more may be planned."""
+        with self._room:
+            self._room.notify_all()
+
+    def _plan(self, control: RunControl, emit: Callable[[Event], None], *, bounded: bool) -> None:
+        """Stores batch after batch; an error of the plan fails the run and keeps what is stored."""
+        try:
+            specs = islice(iter(self._workflow.plan(self._run)), self._planned, None)
+            for batch in _batches(specs):
+                if bounded:
+                    self._wait_for_room(control)
+                if control.stopping.is_set():
+                    return
+                self._add(batch, emit)
+                control.wake()
+            self._store.finish_planning(self._run.run_id, {})
+            self.complete = True
+            emit(ItemsPlanned(self._run.run_id, self._tally.planned(0, 0, complete=True)))
+        except Exception as error:  # noqa: BLE001 # whatever ends the plan ends the run
+            control.fail(error)
+        control.wake()
+
+    def _add(self, batch: list[ItemSpec], emit: Callable[[Event], None]) -> None:
+        self._planned += len(batch)
+        added = self._store.add_items(self._run.run_id, batch, planned=self._planned)
+        skipped = sum(1 for spec in batch if spec.skip_reason is not None)
+        snapshot = self._tally.planned(max(added - skipped, 0), min(skipped, added))
+        emit(ItemsPlanned(self._run.run_id, snapshot))
+
+    def _wait_for_room(self, control: RunControl) -> None:
+        with self._room:
+            while self._tally.unfinished >= self._ahead and not control.stopping.is_set():
+                self._room.wait(0.5)
+
+
+def _batches(specs: Iterator[ItemSpec]) -> Iterator[list[ItemSpec]]:
+    """Cuts the stream by number, payload bytes and time, whichever comes first."""
+    limit, batch, size, began = FIRST_BATCH, list[ItemSpec](), 0, time.monotonic()
+    for spec in specs:
+        batch.append(spec)
+        size += len(spec.payload or b"")
+        if len(batch) >= limit or size >= LARGEST_BATCH_BYTES or time.monotonic() - began > LONGEST_BATCH:
+            yield batch
+            limit, batch, size, began = min(limit * 2, LARGEST_BATCH), [], 0, time.monotonic()
+    if batch:
+        yield batch

@@ -1,0 +1,143 @@
+"""What a run tells while it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from thresher.engine.work import Counts, ItemStatus, JsonValue, Mode, Run, RunReport, Usage
+
+DURATIONS_KEPT = 100  # for the estimate of the time left
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a run at one moment. ``eta_seconds`` is None while nothing is known; rate in items per second."""
+
+    counts: Counts
+    planning_complete: bool
+    usage: Usage = field(default_factory=Usage)
+    errors: Mapping[str, int] = field(default_factory=dict)
+    rate: float = 0.0
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A session of a run begins; ``resumed`` where an earlier session had begun it."""
+
+    run: Run
+    mode: Mode
+    workers: int
+    resumed: bool
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsPlanned:
+    """More items are known, or all of them."""
+
+    run_id: str
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFinished:
+    """An attempt ended; ``status`` is PENDING where the item will be tried again. ``duration`` in seconds."""
+
+    run_id: str
+    key: str
+    status: ItemStatus
+    duration: float
+    error_class: str | None
+    error_message: str | None
+    result: JsonValue
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopping:
+    """No item starts any more; ``in_hand`` are being finished."""
+
+    run_id: str
+    reason: str
+    in_hand: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The session is over; sent exactly once."""
+
+    report: RunReport
+
+
+Event = RunStarted | ItemsPlanned | ItemFinished | RunStopping | RunFinished
+Listener = Callable[[Event], None]
+
+
+class Tally:
+    """Counts a session's progress in memory, starting from what the store says. Safe from any thread."""
+
+    def __init__(self, counts: Counts, *, planning_complete: bool, workers: int) -> None:
+        self._lock = Lock()  # protects all below
+        self._counts = counts
+        self._planning_complete = planning_complete
+        self._workers = workers
+        self._usage = Usage()
+        self._errors: Counter[str] = Counter()
+        self._durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
+        self._started = time.monotonic()
+        self._ended = 0
+
+    def planned(self, pending: int, skipped: int, *, complete: bool = False) -> Snapshot:
+        """More items are known."""
+        with self._lock:
+            counts = self._counts
+            self._counts = replace(counts, pending=counts.pending + pending, skipped=counts.skipped + skipped)
+            self._planning_complete = self._planning_complete or complete
+            return self._snapshot()
+
+    def ended(self, status: ItemStatus, duration: float, usage: Usage, error_class: str | None) -> Snapshot:
+        """An attempt ended; seen from here an item is pending until it is finished."""
+        with self._lock:
+            if status is not ItemStatus.PENDING:
+                moved = {"pending": max(self._counts.pending - 1, 0), status: getattr(self._counts, status) + 1}
+                self._counts = replace(self._counts, **moved)
+                self._ended += 1
+            if error_class is not None:
+                self._errors[error_class] += 1
+            self._usage += usage
+            self._durations.append(duration)
+            return self._snapshot()
+
+    @property
+    def unfinished(self) -> int:
+        """Known items that still need work."""
+        with self._lock:
+            return self._counts.open
+
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        with self._lock:
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
+        elapsed = time.monotonic() - self._started
+        return Snapshot(
+            counts=self._counts,
+            planning_complete=self._planning_complete,
+            usage=self._usage,
+            errors=dict(self._errors),
+            rate=self._ended / elapsed if elapsed > 0 else 0.0,
+            eta_seconds=self._eta(),
+        )
+
+    def _eta(self) -> float | None:
+        """Open items times the mean of the last durations, divided by those that run side by side."""
+        if not self._durations:
+            return None
+        mean = sum(self._durations) / len(self._durations)
+        return self._counts.open * mean / max(min(self._workers, self._counts.open), 1)

@@ -1,0 +1,375 @@
+"""OpenAI, Azure OpenAI and every server that speaks OpenAI's chat completions.
+
+The openai SDK prepares a request once: its authentication, its Azure and base-URL handling, its headers. Every call
+then sends a body of its own with that request's address and headers through one httpx2 client. That costs a
+quarter of the CPU of ``chat.completions.create`` (benchmarks/model_client.py) and leaves retries to the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from pydantic_core import from_json
+
+from thresher.core.errors import (
+    AuthenticationFailed,
+    BadConfiguration,
+    ModelUnreachable,
+    PermanentLLMError,
+    ThresherError,
+    TransientLLMError,
+)
+from thresher.engine.work import Usage
+from thresher.llm.client import ModelReply, ModelRequest, RateHeaders
+from thresher.llm.prices import Prices
+from thresher.llm.providers.dialect import Dialect, SchemaMode
+from thresher.llm.providers.refusals import Refusal
+from thresher.llm.rate_headers import read_rate_headers
+
+if TYPE_CHECKING:
+    import openai
+
+CONNECT_TIMEOUT = 10.0  # seconds
+CHECK_TIMEOUT = 5.0  # seconds
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+_MAX_ENVELOPES = 32
+
+_OPENAI_HOST = "api.openai.com"
+_NO_KEY = "no-key"  # the SDK insists on one; servers without authentication ignore it
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIServer:
+    """OpenAI itself, or any compatible server by ``base_url``, which may need no key."""
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AzureServer:
+    """A deployment at Azure OpenAI."""
+
+    endpoint: str
+    api_key: str = field(repr=False)
+    deployment: str
+    api_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How a client connects: ``workers`` connections are kept open; ``timeout`` in seconds bounds a whole request."""
+
+    workers: int = 10
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A request as the SDK prepares it, to be sent again and again with another body."""
+
+    method: str
+    url: httpx2.URL
+    headers: list[tuple[bytes, bytes]] = field(repr=False)  # they hold the key
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def header(self, name: bytes) -> str | None:
+        return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), None)
+
+    def is_html(self) -> bool:
+        return "html" in (self.header(b"content-type") or "") or self.body[:64].lstrip().startswith(b"<")
+
+
+class OpenAIClient:
+    """Asks a server that speaks chat completions. One per process, shared by all threads.
+
+    ``fallbacks`` says, in the order they happened, what the server would not take and what is sent instead.
+    ``leaves_machine`` is True whatever the address: a proxy on this machine may pass requests on.
+    """
+
+    leaves_machine = True
+
+    def __init__(
+        self,
+        model: str,
+        server: OpenAIServer | AzureServer,
+        *,
+        connections: Connections = Connections(),
+        prices: Prices | None = None,
+    ) -> None:
+        self.model = model
+        self.provider = "azure" if isinstance(server, AzureServer) else "openai"
+        self.fallbacks: tuple[str, ...] = ()
+        self._timeout = connections.timeout
+        self._prices = prices or Prices.load()
+        self._completions, self._models = _templates(server)
+        self._address = _address(self._completions.url)
+        self._dialect = _first_dialect(server, self._completions.url.host)
+        self._adapting = threading.Lock()  # protects _dialect and fallbacks
+        self._envelopes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+        self._http = _http_client(connections)
+
+    def complete(self, request: ModelRequest) -> ModelReply:
+        """Asks once; asks again only where the server refuses the form of the request and takes another.
+
+        Raises: see ``ModelClient.complete``.
+        """
+        requests = 0
+        while True:
+            dialect = self._dialect
+            requests += 1
+            response = self._send(self._completions, self._body(request, dialect), self._timeout)
+            limits = read_rate_headers(response.headers)
+            if response.status == 200:
+                return self._reply(response, limits, requests)
+            refusal = Refusal.of(response.status, response.body, limits)
+            error = refusal.error(self._address, self.model)
+            if isinstance(error, TransientLLMError) or not self._adapt(dialect, refusal):
+                raise error
+
+    def check(self) -> None:
+        """Asks for the list of models, which costs nothing; a server without one passes.
+
+        Raises: see ``ModelClient.check``.
+        """
+        try:
+            response = self._send(self._models, b"", min(CHECK_TIMEOUT, self._timeout))
+        except ThresherError as error:
+            raise ModelUnreachable(f"{error} Is the base URL right, and is the server running?") from error
+        if response.status in (401, 403):
+            raise AuthenticationFailed(f"{self._address} refuses the key ({response.status}): check OPENAI_API_KEY.")
+        if 300 <= response.status < 400:
+            where = _address(httpx2.URL(response.header(b"location") or ""))
+            raise ModelUnreachable(f"{self._address} redirects to {where}: is OPENAI_BASE_URL right?")
+        if response.status == 200 and response.is_html():
+            raise ModelUnreachable(f"{self._address} answered HTML, not JSON: is OPENAI_BASE_URL right?")
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._http.close()
+
+    def _body(self, request: ModelRequest, dialect: Dialect) -> bytes:
+        key = (request.schema, request.system, request.max_output_tokens, request.temperature, dialect)
+        envelope = self._envelopes.get(key)
+        if envelope is None:
+            if len(self._envelopes) >= _MAX_ENVELOPES:
+                self._envelopes.clear()
+            envelope = self._envelopes[key] = dialect.envelope(self.model, request)
+        opening, closing = envelope
+        history = "".join(f", {json.dumps({'role': role, 'content': text})}" for role, text in request.history)
+        return b"".join((opening, json.dumps(request.user).encode(), closing, history.encode(), b"]}"))
+
+    def _adapt(self, refused: Dialect, refusal: Refusal) -> bool:
+        """Whether another form of the request is worth sending."""
+        with self._adapting:
+            if self._dialect != refused:
+                return True  # another thread has learned in the meantime
+            adapted = refused.adapted_to(refusal)
+            if adapted is None:
+                return False
+            self._dialect, change = adapted
+            self.fallbacks += (f"{change}: {self._address} refused ({refusal.status}): {refusal.message}",)
+            return True
+
+    def _send(self, template: _Template, body: bytes, timeout: float) -> _Response:
+        request = httpx2.Request(
+            template.method,
+            template.url,
+            headers=template.headers,
+            content=body,
+            extensions={"timeout": _timeouts(timeout)},
+        )
+        try:
+            response = self._http.send(request, stream=True, follow_redirects=False)
+            try:
+                content = self._read(response, time.monotonic() + timeout)
+            finally:
+                response.close()
+        except httpx2.TimeoutException as error:
+            raise TransientLLMError(f"{self._address} did not answer within {timeout:g} s.") from error
+        except httpx2.RequestError as error:
+            raise TransientLLMError(f"{self._address} cannot be reached: {_reason(error)}.") from error
+        return _Response(response.status_code, response.headers.raw, content)
+
+    def _read(self, response: httpx2.Response, deadline: float) -> bytes:
+        """The whole body. The deadline stops servers that keep a connection alive with a blank now and then."""
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.iter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_REPLY_BYTES:
+                raise PermanentLLMError(f"{self._address} answered more than {MAX_REPLY_BYTES} bytes.")
+            if time.monotonic() > deadline:
+                raise httpx2.ReadTimeout("the answer trickles", request=response.request)
+        return b"".join(chunks)
+
+    def _reply(self, response: _Response, limits: RateHeaders, requests: int) -> ModelReply:
+        document = self._document(response, limits)
+        choice = _first_choice(document["choices"])
+        message = _mapping(choice.get("message"))
+        model = document.get("model")
+        model = model if isinstance(model, str) and model else self.model
+        return ModelReply(
+            text=_text(message.get("content")),
+            finish_reason=str(choice.get("finish_reason") or ""),
+            model=model,
+            usage=self._usage(model, document.get("usage"), requests),
+            request_id=response.header(b"x-request-id"),
+            limits=limits,
+            refusal=_text(message.get("refusal")) or None,
+        )
+
+    def _document(self, response: _Response, limits: RateHeaders) -> dict[str, Any]:
+        try:
+            document = from_json(response.body)
+        except ValueError as error:
+            what = "HTML" if response.is_html() else f"{len(response.body)} bytes of something else"
+            raise TransientLLMError(f"{self._address} answered {what}, not JSON: is the base URL right?") from error
+        if isinstance(document, dict) and isinstance(document.get("choices"), list):
+            return document
+        if isinstance(document, dict) and document.get("error"):
+            raise self._error_in_disguise(document["error"], response, limits)
+        raise PermanentLLMError(
+            f'{self._address} answered JSON without "choices": does it speak OpenAI\'s chat completions?'
+        )
+
+    def _error_in_disguise(self, error: object, response: _Response, limits: RateHeaders) -> ThresherError:
+        """Some gateways send an error with status 200 and the status in its body; without one it may pass."""
+        code = _mapping(error).get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        return Refusal.of(status, response.body, limits).error(self._address, self.model)
+
+    def _usage(self, model: str, reported: object, requests: int) -> Usage:
+        usage = _mapping(reported)
+        prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        cached = _count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
+        price = self._prices.of(model) or self._prices.of(self.model)
+        known = price is not None and (bool(usage) or price.input == price.output == 0)
+        cost = price.cost(prompt, completion, cached) if price is not None and known else None
+        return Usage(requests, prompt, completion, cached, cost)
+
+
+def _templates(server: OpenAIServer | AzureServer) -> tuple[_Template, _Template]:
+    """The requests for completions and for models, prepared by the SDK without sending them.
+
+    Raises:
+        BadConfiguration: address or key cannot be used.
+    """
+    prepared: list[httpx2.Request] = []
+
+    def keep(request: httpx2.Request) -> httpx2.Response:
+        prepared.append(request)
+        return httpx2.Response(200, json={})
+
+    with httpx2.Client(transport=httpx2.MockTransport(keep)) as capture:
+        sdk = _sdk_client(server, capture)
+        try:
+            sdk.post("/chat/completions", content=b"{}", cast_to=httpx2.Response)
+            sdk.get("/models", cast_to=httpx2.Response)
+        except Exception as error:
+            raise BadConfiguration("The model's address or key holds characters that HTTP cannot send.") from error
+    completions, models = (_template(request) for request in prepared)
+    return completions, models
+
+
+def _template(request: httpx2.Request) -> _Template:
+    headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
+    return _Template(request.method, request.url, headers)
+
+
+def _sdk_client(server: OpenAIServer | AzureServer, http: httpx2.Client) -> openai.OpenAI:
+    import openai  # noqa: PLC0415  # costs 1.4 s, and only runs with a model need it
+
+    if isinstance(server, AzureServer):
+        _check_address(server.endpoint, "AZURE_OPENAI_ENDPOINT")
+        return openai.AzureOpenAI(
+            azure_endpoint=server.endpoint,
+            azure_deployment=server.deployment,
+            api_version=server.api_version,
+            api_key=_sendable(server.api_key, "AZURE_OPENAI_API_KEY"),
+            max_retries=0,
+            http_client=http,
+        )
+    if server.base_url is not None:
+        _check_address(server.base_url, "OPENAI_BASE_URL")
+    elif not server.api_key:
+        raise BadConfiguration("OPENAI_API_KEY is not set: set it, or OPENAI_BASE_URL for a server that needs no key.")
+    key = _sendable(server.api_key, "OPENAI_API_KEY") if server.api_key else _NO_KEY
+    return openai.OpenAI(api_key=key, base_url=server.base_url, max_retries=0, http_client=http)
+
+
+def _sendable(key: str, variable: str) -> str:
+    """A key without the newline that files end in."""
+    key = key.strip()
+    if not (key and key.isascii() and key.isprintable()):
+        raise BadConfiguration(f"{variable} is empty or holds characters that no key has.")
+    return key
+
+
+def _check_address(address: str, variable: str) -> None:
+    try:
+        url = httpx2.URL(address)
+    except httpx2.InvalidURL as error:
+        raise BadConfiguration(f"{variable} is no address: {error}.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BadConfiguration(f"{variable} must start with http:// or https:// and name a host.")
+
+
+def _first_dialect(server: OpenAIServer | AzureServer, host: str) -> Dialect:
+    if isinstance(server, AzureServer):
+        return Dialect(SchemaMode.STRICT, "max_tokens", checks_schemas=True)
+    if host == _OPENAI_HOST:
+        return Dialect(SchemaMode.STRICT, "max_completion_tokens", sends_cache_key=True, checks_schemas=True)
+    return Dialect(SchemaMode.BOUNDED, "max_tokens")
+
+
+def _http_client(connections: Connections) -> httpx2.Client:
+    limits = httpx2.Limits(max_connections=connections.workers, max_keepalive_connections=connections.workers)
+    return httpx2.Client(limits=limits, timeout=connections.timeout, follow_redirects=False)
+
+
+def _timeouts(timeout: float) -> dict[str, float | None]:
+    return {"connect": min(CONNECT_TIMEOUT, timeout), "read": timeout, "write": timeout, "pool": timeout}
+
+
+def _address(url: httpx2.URL) -> str:
+    """Scheme, host and port: what a person recognises, without credentials and without query."""
+    port = f":{url.port}" if url.port else ""
+    return f"{url.scheme}://{url.host}{port}" if url.host else "the model's server"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+
+
+def _first_choice(choices: list[Any]) -> Mapping[str, Any]:
+    return _mapping(choices[0]) if choices else {}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _text(content: object) -> str:
+    """The text of a message: a string, or, as some servers send it, a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))

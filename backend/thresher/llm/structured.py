@@ -1,0 +1,139 @@
+"""The answer ladder: from a model's words to a value of the wanted shape, each rung visible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from thresher.core.errors import AnswerTruncated, PermanentLLMError, RetryableError, UnusableAnswer
+from thresher.engine.ports import AttemptContext
+from thresher.engine.work import Usage
+from thresher.llm.client import ModelClient, ModelReply, ModelRequest
+from thresher.llm.repair import repairs
+
+T = TypeVar("T")
+
+_SHOWN_PROBLEM_CHARACTERS = 1_000
+_NOTHING = "(no answer)"  # chat templates want an assistant's turn between two of the user's
+
+
+class Rung(StrEnum):
+    """How far up the ladder an answer had to climb."""
+
+    STRICT = "strict"
+    REPAIRED = "repaired"
+    RE_ASKED = "re-asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """A valid answer. ``text`` is what the model wrote, before any repair; ``usage`` covers all its requests."""
+
+    value: T
+    rung: Rung
+    text: str
+    model: str
+    usage: Usage
+
+
+class AnswerLadder:
+    """Asks, repairs, asks once more, gives up. Stateless: one serves all threads."""
+
+    def ask(
+        self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
+    ) -> Answer[T]:
+        """Returns the first answer that ``validate`` (JSON text to value, ``ValueError`` if unfit) accepts.
+
+        Usage of every request reaches ``context`` at once, also where it failed.
+
+        Raises:
+            AnswerTruncated: cut by its length; the raw answer is kept. A smaller subtree may do.
+            UnusableAnswer: unfit after the re-ask; the raw answer is kept.
+            PermanentLLMError: the model or its filter declined.
+            Interrupted, and what ``client.complete`` raises.
+        """
+        first = _asked(client, request, context)
+        accepted = _accepted(first, request, validate, context)
+        if isinstance(accepted, _Accepted):
+            return Answer(accepted.value, accepted.rung, first.text, first.model, first.usage)
+        again = _asked(client, _re_ask(request, first, accepted), context)
+        second = _accepted(again, request, validate, context)
+        if isinstance(second, _Accepted):
+            return Answer(second.value, Rung.RE_ASKED, again.text, again.model, first.usage + again.usage)
+        raise UnusableAnswer(f"{again.model} gave no usable answer, asked twice: {second.sentence}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted(Generic[T]):
+    value: T
+    rung: Rung
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    sentence: str
+
+
+def _asked(client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
+    """One request, its usage recorded whatever becomes of it."""
+    context.raise_if_stopping()
+    try:
+        reply = client.complete(request)
+    except (RetryableError, PermanentLLMError):
+        context.record_usage(Usage(requests=1))
+        raise
+    context.record_usage(reply.usage)
+    context.keep_answer(reply.text or reply.refusal or "")
+    if reply.refusal:
+        raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
+    if reply.finish_reason == "content_filter":
+        raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
+    return reply
+
+
+def _accepted(
+    reply: ModelReply, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
+) -> _Accepted[T] | _Rejected:
+    """The first two rungs. An answer that was cut by its length but is whole all the same counts."""
+    try:
+        return _Accepted(validate(reply.text), Rung.STRICT)
+    except ValueError as error:
+        rejected = _Rejected(_problem(error) if reply.text.strip() else "the answer is empty")
+    if reply.finish_reason == "length":
+        raise AnswerTruncated(
+            f"The answer of {reply.model} was cut at {request.max_output_tokens} tokens: "
+            "raise MAX_OUTPUT_TOKENS or choose smaller subtrees."
+        )
+    for repaired in repairs(reply.text, request.schema.schema):
+        try:
+            return _Accepted(validate(repaired), Rung.REPAIRED)
+        except ValueError:
+            continue
+    context.raise_if_stopping()
+    return rejected
+
+
+def _re_ask(request: ModelRequest, reply: ModelReply, rejected: _Rejected) -> ModelRequest:
+    problem = (
+        f"Your answer does not fit: {rejected.sentence}. "
+        "Answer again with the corrected JSON only, with nothing before or after it."
+    )
+    return replace(request, history=(("assistant", reply.text or _NOTHING), ("user", problem)))
+
+
+def _problem(error: ValueError) -> str:
+    """What was wrong, place by place and without the values, which may be personal data."""
+    if isinstance(error, ValidationError):
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        sentences = (f"{'/'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}" for problem in problems)
+        return _shortened("; ".join(sentences), _SHOWN_PROBLEM_CHARACTERS)
+    return _shortened(str(error), _SHOWN_PROBLEM_CHARACTERS)
+
+
+def _shortened(text: str, characters: int) -> str:
+    line = " ".join(text.split()).rstrip(".")
+    return line if len(line) <= characters else line[:characters] + "..."

@@ -1,0 +1,137 @@
+"""The items of a run for people: in document order, with their attempts; dead letters, and their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from thresher.engine.work import AttemptRecord, AttemptStatus, ItemStatus, JsonValue, Usage
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.tables import AttemptRow, ItemRow
+
+_PAGE = 500
+_ITEMS: sa.Table = ItemRow.metadata.tables[ItemRow.__tablename__]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as it is stored. ``payload_bytes`` is 0 where the payload was dropped."""
+
+    item_id: int
+    key: str
+    stage: str
+    status: ItemStatus
+    result: JsonValue
+    error_class: str | None
+    error_message: str | None
+    attempts: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An item that was given up, with the last answer that could not be used."""
+
+    item_id: int
+    key: str
+    error_class: str | None
+    error_message: str | None
+    attempts: int
+    raw_answer: str | None
+
+
+def stream_items(db: ThreadSafeDatabaseManager, run_id: str) -> Iterator[Item]:
+    """The items of a run in document order, read in pages: memory stays bounded."""
+    columns = (
+        ItemRow.id,
+        ItemRow.key,
+        ItemRow.stage,
+        ItemRow.status,
+        ItemRow.result,
+        ItemRow.error_class,
+        ItemRow.error_message,
+        ItemRow.attempts_started,
+        sa.func.coalesce(sa.func.length(ItemRow.payload), 0),
+    )
+    place = sa.tuple_(ItemRow.position, ItemRow.id)
+    query = sa.select(ItemRow.position, *columns).where(ItemRow.run_id == run_id).order_by(ItemRow.position, ItemRow.id)
+    last: tuple[str, int] = ("", 0)
+    while True:
+        with db.read() as session:
+            page = session.execute(query.where(place > sa.tuple_(*last)).limit(_PAGE)).all()
+        for row in page:
+            yield _item(row)
+        if len(page) < _PAGE:
+            return
+        last = (page[-1][0], page[-1][1])
+
+
+def attempts_of(db: ThreadSafeDatabaseManager, item_id: int) -> Sequence[AttemptRecord]:
+    """All tries at an item, in order."""
+    query = sa.select(AttemptRow).where(AttemptRow.item_id == item_id).order_by(AttemptRow.number, AttemptRow.id)
+    with db.read() as session:
+        return [_attempt(row) for row in session.scalars(query)]
+
+
+def dead_letters(db: ThreadSafeDatabaseManager, run_id: str) -> Sequence[DeadLetter]:
+    """The items of a run that were given up, in document order."""
+    last = (
+        sa.select(AttemptRow.raw_answer)
+        .where(AttemptRow.item_id == ItemRow.id, AttemptRow.raw_answer.is_not(None))
+        .order_by(AttemptRow.number.desc(), AttemptRow.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(ItemRow.id, ItemRow.key, ItemRow.error_class, ItemRow.error_message, ItemRow.attempts_started, last)
+        .where(_dead(run_id))
+        .order_by(ItemRow.position)
+    )
+    with db.read() as session:
+        return [DeadLetter(*row) for row in session.execute(query)]
+
+
+def retry_dead(db: ThreadSafeDatabaseManager, run_id: str, item_ids: Collection[int] | None = None) -> int:
+    """Makes dead items (all, or those named) pending again with fresh retries; returns how many. Attempts stay."""
+    which = _dead(run_id) if item_ids is None else _dead(run_id) & ItemRow.id.in_(item_ids)
+    fresh = {
+        "status": ItemStatus.PENDING.value,
+        "failures": 0,
+        "losses": 0,
+        "next_attempt_at": None,
+        "finished_at": None,
+        "error_class": None,
+        "error_message": None,
+    }
+
+    def revive(session: Session) -> int:
+        return session.connection().execute(_ITEMS.update().where(which).values(fresh)).rowcount
+
+    return db.write_with_lock(revive)
+
+
+def _dead(run_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(ItemRow.run_id == run_id, ItemRow.status == ItemStatus.DEAD.value)
+
+
+def _item(row: sa.Row[Any]) -> Item:
+    columns: tuple[Any, ...] = tuple(row)
+    _, item_id, key, stage, status, *rest = columns
+    return Item(item_id, key, stage, ItemStatus(status), *rest)
+
+
+def _attempt(row: AttemptRow) -> AttemptRecord:
+    return AttemptRecord(
+        number=row.number,
+        status=AttemptStatus(row.status),
+        started_at=row.started_at,
+        duration=row.duration_seconds,
+        usage=Usage(row.requests, row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cost_usd),
+        error_class=row.error_class,
+        error_message=row.error_message,
+        raw_answer=row.raw_answer,
+    )

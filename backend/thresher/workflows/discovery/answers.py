@@ -1,0 +1,69 @@
+"""What a model is asked to answer for one subtree."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_CONFIDENCE_WORDS = {"very high": 0.95, "high": 0.9, "medium": 0.6, "moderate": 0.6, "low": 0.3, "very low": 0.1}
+
+
+def _as_share(value: object) -> object:
+    """Confidence as models write it ("high", "90%", 90) as a share of 1."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in _CONFIDENCE_WORDS:
+            return _CONFIDENCE_WORDS[text]
+        if text.endswith("%"):
+            return _percent(text[:-1])
+        return _percent(text)
+    return _percent(value)
+
+
+def _percent(value: object) -> object:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever it is, pydantic speaks the last word
+    except (TypeError, ValueError):
+        return value
+    return number / 100 if 1 < number <= 100 else number  # per cent
+
+
+Confidence = Annotated[float, BeforeValidator(_as_share), Field(ge=0, le=1)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+
+class ValueAnswer(_Answer):
+    """One value with the place that proves it; ``path`` is relative to the subtree."""
+
+    name: str = Field(description="what the value is, a short name taken from the XML")
+    value: str = Field(description="the value exactly as it is written in the XML")
+    path: str = Field(description="where it stands: element names from the root's children down, @name for attributes")
+
+
+class NodeAnswer(_Answer):
+    """The facts of one subtree. ``node_ordinal`` counts the subtrees of one request, from 1."""
+
+    node_type: str = Field(description="the name of the subtree's root element")
+    node_ordinal: int = Field(description="1 for the first subtree of the request")
+    fields: list[ValueAnswer] = Field(description="every fact of the subtree")
+    references: list[ValueAnswer] = Field(description="ids that point to elements elsewhere in the document")
+    confidence: Confidence = Field(description="from 0 to 1")
+
+
+class Proof(_Answer):
+    """Where one value of a record stands: a JSON pointer into the record, a path in the subtree."""
+
+    pointer: str = Field(description="JSON pointer to the value in the record, such as /passenger/name")
+    path: str = Field(description="where it stands in the XML: element names, @name for attributes")
+
+
+class RecordAnswer(_Answer):
+    """A record of the user's own schema, with a proof for each of its values."""
+
+    record: dict[str, Any]
+    proofs: list[Proof]
+    confidence: Confidence

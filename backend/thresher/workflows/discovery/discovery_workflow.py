@@ -1,0 +1,243 @@
+"""XML discovery as a workflow of the engine: subtrees are the items, facts the records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from thresher.core.errors import AnswerTruncated, NothingMatched, PromptTooLong, StateConflict
+from thresher.engine.ports import AttemptContext
+from thresher.engine.work import Claim, ItemSpec, Mode, NewRun, Outcome, Run
+from thresher.workflows.discovery.configurations import NodeConfiguration, applicable
+from thresher.workflows.discovery.node_reader import Node, NodeReader
+from thresher.workflows.discovery.subtrees import (
+    Limits,
+    SourceDocument,
+    Subtree,
+    Survey,
+    parse_paths,
+    split,
+    split_further,
+    survey,
+)
+
+KIND = "discovery"
+WHOLE, PIECE = "subtree", "piece"  # stages: a match (whole, or its first piece), and its further pieces
+DEEPEST_SPLIT = 6  # times that a subtree is split because the model's answer was cut
+SMALLEST_SPLIT = 96  # bytes
+
+ReaderFactory = Callable[[Run, NodeConfiguration | None], NodeReader]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRequest:
+    """What is wanted of a document. Without ``paths`` and ``nodes`` the paths are chosen from its structure."""
+
+    path: Path
+    paths: Sequence[str] = ()
+    nodes: Sequence[NodeConfiguration] = ()
+    limits: Limits = field(default_factory=Limits)
+    workspace: str = "default"
+
+
+class DiscoveryWorkflow:
+    """Cuts a document into subtrees and reads each; see ``engine.ports.Workflow``.
+
+    ``make_reader`` gives the reader for a run and the configuration of one path (None where there is none).
+    """
+
+    kind = KIND
+
+    def __init__(self, make_reader: ReaderFactory) -> None:
+        self._make_reader = make_reader
+        self._readers: dict[tuple[str, str], NodeReader] = {}
+        self._lock = Lock()  # protects _readers
+
+    @staticmethod
+    def prepare(request: DiscoveryRequest, mode: Mode, mode_reason: str) -> NewRun:
+        """Looks at the document and settles what will be read.
+
+        Raises:
+            BadInput: the document or a path cannot be used; nothing is stored.
+        """
+        parse_paths(request.paths)
+        document = SourceDocument.open(request.path, request.limits)
+        seen = survey(document, request.limits)
+        nodes = applicable(request.nodes, seen.detection)
+        if request.nodes and not nodes and not request.paths:
+            raise NothingMatched(_no_configuration(document, seen))
+        paths = request.paths or [node.path for node in nodes] or [path.text for path in seen.choose_paths()]
+        return NewRun(
+            kind=KIND,
+            workspace=request.workspace,
+            source={"path": str(request.path.resolve()), "name": document.name, **_fingerprint(document)},
+            options={
+                "paths": list(paths),
+                "chosen": not (request.paths or nodes),
+                "nodes": [node.model_dump(by_alias=True, exclude_none=True) for node in nodes],
+                "limits": asdict(request.limits),
+            },
+            mode=mode,
+            mode_reason=mode_reason,
+            details={**asdict(seen.detection), "encoding": seen.encoding},
+        )
+
+    def plan(self, run: Run) -> Iterator[ItemSpec]:
+        """Streams the subtrees of the run's document.
+
+        Raises:
+            StateConflict: the document is not the one the run began with.
+            NothingMatched: no subtree matches.
+            MalformedDocument: the document is broken behind the subtrees that were yielded.
+        """
+        limits = Limits(**run.options["limits"])  # type: ignore[arg-type] # as prepare() wrote it
+        document = SourceDocument.open(Path(str(run.source["path"])), limits)
+        _must_be_the_same(document, run)
+        texts = _texts(run.options["paths"])
+        disabled = {node.path for node in _nodes(run) if not node.enabled}
+        found = False
+        for subtree in split(document, parse_paths(texts), limits):
+            found = True
+            yield _spec(subtree, disabled)
+        if not found:
+            raise NothingMatched(_no_match(document, texts, limits))
+
+    def process(self, claim: Claim, context: AttemptContext) -> Outcome:
+        """Reads one subtree; one that is too large for the model's answer becomes several."""
+        node = _node(claim)
+        try:
+            fact = self._reader(claim, context.run).read(node, context)
+        except (AnswerTruncated, PromptTooLong):
+            children = _children(claim, node)
+            if not children:
+                raise
+            return Outcome(result={"facts": 0, "split": len(children)}, children=children)
+        facts = 1 if fact.fields or fact.references else 0
+        result = {
+            "facts": facts,
+            "confidence": fact.confidence,
+            "fields": len(fact.fields),
+            "grounded": fact.fields_grounded,
+        }
+        return Outcome(result=result, records=[fact.to_record()] if facts else ())
+
+    def _reader(self, claim: Claim, run: Run) -> NodeReader:
+        key = (run.run_id, str(claim.attributes.get("path", "")))
+        reader = self._readers.get(key)
+        if reader is not None:
+            return reader
+        with self._lock:
+            if key not in self._readers:
+                configuration = next((node for node in _nodes(run) if node.path == key[1]), None)
+                self._readers[key] = self._make_reader(run, configuration)
+            return self._readers[key]
+
+
+def subtree_items(subtrees: Iterable[Subtree]) -> Iterator[ItemSpec]:
+    """The items of subtrees that were split by the caller."""
+    return (_spec(subtree, frozenset()) for subtree in subtrees)
+
+
+def _spec(subtree: Subtree, disabled: frozenset[str] | set[str]) -> ItemSpec:
+    attributes: dict[str, Any] = {"ordinal": subtree.ordinal, "path": subtree.path.text}
+    if subtree.byte_range is not None:
+        attributes["bytes"] = list(subtree.byte_range)
+    if subtree.shells:
+        attributes["shells"] = subtree.shells
+    whole = subtree.is_whole
+    skip = "disabled by configuration" if subtree.path.text in disabled else None
+    return ItemSpec(
+        key=subtree.section_path if whole else f"{subtree.section_path}#{subtree.piece}",
+        position=(subtree.target,) if whole else (subtree.target, subtree.piece),
+        payload=None if skip else subtree.xml.encode(),
+        attributes=attributes,
+        stage=WHOLE if subtree.piece == 0 else PIECE,
+        skip_reason=skip,
+    )
+
+
+def _node(claim: Claim) -> Node:
+    section_path = claim.key.partition("#")[0]
+    ordinal, shells = claim.attributes.get("ordinal", 1), claim.attributes.get("shells", {})
+    return Node(
+        xml=(claim.payload or b"").decode(),
+        section_path=section_path,
+        node_type=section_path.rpartition("/")[2].partition("[")[0],
+        ordinal=ordinal if isinstance(ordinal, int) else 1,
+        shells=shells,  # type: ignore[arg-type] # as _spec() wrote it
+    )
+
+
+def _children(claim: Claim, node: Node) -> list[ItemSpec]:
+    """Halves of a subtree that is too large for the model; empty where it cannot be split further."""
+    size = len(node.xml.encode())
+    depth = len(claim.position) - 1
+    if depth >= DEEPEST_SPLIT or size < SMALLEST_SPLIT:
+        return []
+    pieces = split_further(node.xml, node.shells, size // 2)
+    if len(pieces) < 2:  # one piece is the same again
+        return []
+    return [
+        ItemSpec(
+            key=f"{claim.key}#{number}",
+            position=(*claim.position, number),
+            payload=piece.xml.encode(),
+            attributes={**claim.attributes, "shells": piece.shells},
+            stage=PIECE,
+        )
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def _nodes(run: Run) -> list[NodeConfiguration]:
+    stored = run.options.get("nodes", [])
+    return [NodeConfiguration.model_validate(node) for node in stored] if isinstance(stored, Sequence) else []
+
+
+def _texts(value: object) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, Sequence) else []
+
+
+# -- the document -------------------------------------------------------------------------------------------
+
+SAMPLE = 4 * 1024 * 1024  # bytes at either end of a document that tell it from others
+
+
+def _fingerprint(document: SourceDocument) -> dict[str, Any]:
+    """Size, and SHA-256 over the first and last bytes: enough to notice another file, quick for any size."""
+    digest = hashlib.sha256()
+    with document.path.open("rb") as stream:
+        digest.update(stream.read(SAMPLE))
+        if document.size_bytes > 2 * SAMPLE:
+            stream.seek(-SAMPLE, 2)
+        digest.update(stream.read(SAMPLE))
+    return {"bytes": document.size_bytes, "fingerprint": digest.hexdigest()}
+
+
+def _must_be_the_same(document: SourceDocument, run: Run) -> None:
+    now = _fingerprint(document)
+    if any(run.source.get(key) != value for key, value in now.items()):
+        raise StateConflict(
+            f"{document.path} is not the document that run {run.run_id} began with (it has changed since). "
+            "Put the original back and resume, or discover the new one."
+        )
+
+
+def _no_configuration(document: SourceDocument, seen: Survey) -> str:
+    detection = seen.detection
+    parts = (detection.message_root, detection.spec_version, detection.sender)
+    found = " ".join(part for part in parts if part)
+    return f"No node of the configuration is meant for {document.name} (which is: {found}). Add one, or name --path."
+
+
+def _no_match(document: SourceDocument, texts: Sequence[str], limits: Limits) -> str:
+    wanted = ", ".join(texts)
+    known = ", ".join(path.text for path in survey(document, limits).choose_paths()[:5])
+    return (
+        f"No element of {document.name} matches {wanted}. Paths that do exist: {known}. "
+        f"`thresher inspect {document.name}` shows them all."
+    )

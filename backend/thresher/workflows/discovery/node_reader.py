@@ -1,0 +1,228 @@
+"""Reads one subtree: mask, ask, validate, restore, ground."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lxml import etree
+
+from thresher.core.errors import MalformedDocument
+from thresher.engine.attempt import storable
+from thresher.engine.ports import AttemptContext
+from thresher.llm.client import ModelClient, ModelRequest
+from thresher.llm.evidence import Evidence
+from thresher.llm.grounding import ground, ground_record, read_as_written
+from thresher.llm.masking import Masker, Pseudonyms
+from thresher.llm.providers.structural import parse_subtree
+from thresher.llm.schema import RecordSchema, ResponseSchema
+from thresher.llm.structured import AnswerLadder
+from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
+from thresher.workflows.discovery.configurations import NodeConfiguration
+from thresher.workflows.discovery.node_facts import FactValue, NodeFact
+from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_RECORD, load_prompt
+
+_NOTHING_HIDDEN = Pseudonyms()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One subtree to be read. ``shells``: see ``llm.evidence``; empty where the subtree is whole."""
+
+    xml: str
+    section_path: str
+    node_type: str
+    ordinal: int
+    shells: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBounds:
+    """Bounds on an answer, for models that do not know when to stop; None leaves it open.
+
+    ``max_tokens``: of one answer. ``max_fields``: entries of fields and references. ``max_value_length``: characters.
+    """
+
+    max_tokens: int = 4096
+    max_fields: int | None = None
+    max_value_length: int | None = None
+    temperature: float = 0.0
+
+
+class NodeReader:
+    """Reads subtrees of one path of one document: prompt, schema and client are the same for all of them.
+
+    Used by many threads at once; keeps nothing of what it reads.
+    """
+
+    def __init__(
+        self,
+        client: ModelClient,
+        *,
+        masker: Masker | None = None,
+        bounds: AnswerBounds | None = None,
+        document: Mapping[str, str | None] | None = None,
+        configuration: NodeConfiguration | None = None,
+    ) -> None:
+        self._client = client
+        self._masker = masker if client.leaves_machine else None
+        self._bounds = bounds or AnswerBounds()
+        self._context_lines = _context_lines(document or {})
+        self._record = _record_schema(configuration)
+        self._schema = self._record.response if self._record is not None else _fields_schema(self._bounds)
+        self._system = self._system_prompt(configuration)
+        self._ladder = AnswerLadder()
+
+    @property
+    def extractor(self) -> str:
+        """Who reads, as rows say it: ``structural``, or provider and model."""
+        client = self._client
+        return client.provider if client.provider == client.model else f"{client.provider}:{client.model}"
+
+    def read(self, node: Node, context: AttemptContext) -> NodeFact:
+        """Reads a subtree.
+
+        Raises:
+            RetryableError, PermanentError, FatalError: the model failed (see ``core.errors``).
+            AnswerTruncated, PromptTooLong: the subtree is too large for the model: split it.
+        """
+        root = _parsed(node)
+        evidence = Evidence.of(root, node.shells)
+        if not evidence.leaves:
+            return self._fact(node, _Found(1.0, (), ()), _NOTHING_HIDDEN)
+        hidden = self._masker.mask(root) if self._masker is not None else _NOTHING_HIDDEN
+        sent = etree.tostring(root, encoding="unicode") if hidden.count else node.xml
+        request = ModelRequest(
+            system=self._system,
+            user=f"{self._context_lines}{sent}",
+            subtree=sent,
+            schema=self._schema,
+            max_output_tokens=self._bounds.max_tokens,
+            temperature=self._bounds.temperature,
+        )
+        context.raise_if_stopping()
+        if self._record is not None:
+            return self._read_record(node, request, (evidence, hidden), context)
+        return self._read_fields(node, request, (evidence, hidden), context)
+
+    def _read_fields(
+        self, node: Node, request: ModelRequest, seen: tuple[Evidence, Pseudonyms], context: AttemptContext
+    ) -> NodeFact:
+        answer = self._ladder.ask(self._client, request, NodeAnswer.model_validate_json, context).value
+        found = _Found(answer.confidence, _grounded(answer.fields, *seen), _grounded(answer.references, *seen))
+        return self._fact(node, found, seen[1])
+
+    def _read_record(
+        self, node: Node, request: ModelRequest, seen: tuple[Evidence, Pseudonyms], context: AttemptContext
+    ) -> NodeFact:
+        evidence, hidden = seen
+        answer = self._ladder.ask(self._client, request, self._validated_record, context).value
+        proofs = {proof.pointer: hidden.restore(proof.path) for proof in answer.proofs}
+        grounded = ground_record(_restored(answer.record, hidden), proofs, evidence)
+        fields = tuple(
+            FactValue(value.pointer, storable(value.value), storable(value.path), value.grounded)
+            for value in grounded.values
+        )
+        return self._fact(node, _Found(answer.confidence, fields, (), _mapping(grounded.record)), hidden)
+
+    def _validated_record(self, text: str) -> RecordAnswer:
+        answer = RecordAnswer.model_validate(read_as_written(text))
+        if self._record is None:
+            return answer
+        return answer.model_copy(update={"record": self._record.validate(answer.record)})
+
+    def _fact(self, node: Node, found: _Found, hidden: Pseudonyms) -> NodeFact:
+        return NodeFact(
+            section_path=node.section_path,
+            node_type=node.node_type,
+            node_ordinal=node.ordinal,
+            extractor=self.extractor,
+            confidence=found.confidence,
+            pii_masked=bool(hidden.count),
+            fields=found.fields,
+            references=found.references,
+            record=found.record,
+        )
+
+    def _system_prompt(self, configuration: NodeConfiguration | None) -> str:
+        """Constant for all subtrees of a path: the rules, then the user's own instructions."""
+        prompt = load_prompt(NODE_FACTS if self._record is None else NODE_RECORD).text
+        if configuration is None or not configuration.instructions:
+            return prompt
+        return f"{prompt}\n\nInstructions for this kind of subtree\n{configuration.instructions.strip()}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What an answer came to, hidden values put back and every value looked up."""
+
+    confidence: float
+    fields: Sequence[FactValue]
+    references: Sequence[FactValue]
+    record: Mapping[str, Any] | None = None
+
+
+def _parsed(node: Node) -> etree._Element:
+    """The subtree as a tree.
+
+    Raises:
+        MalformedDocument: it is not well-formed, which the splitter does not let happen.
+    """
+    try:
+        return parse_subtree(node.xml)
+    except etree.XMLSyntaxError as error:
+        line, column = error.position
+        sentence = f"The subtree {node.section_path} cannot be read by itself: {error.msg}."
+        raise MalformedDocument(sentence, line=line, column=column) from error
+
+
+def _record_schema(configuration: NodeConfiguration | None) -> RecordSchema | None:
+    if configuration is None or configuration.record_schema is None:
+        return None
+    return RecordSchema.of("node_record", configuration.record_schema)
+
+
+def _fields_schema(bounds: AnswerBounds) -> ResponseSchema:
+    """The default answer; with bounds, lengths are sent where servers take them."""
+    if bounds.max_fields is None and bounds.max_value_length is None:
+        return ResponseSchema.of_model(NodeAnswer)
+    schema = NodeAnswer.model_json_schema()
+    for name in ("fields", "references"):
+        if bounds.max_fields is not None:
+            schema["properties"][name]["maxItems"] = bounds.max_fields
+    if bounds.max_value_length is not None:
+        for name in ("name", "value", "path"):
+            schema["$defs"]["ValueAnswer"]["properties"][name]["maxLength"] = bounds.max_value_length
+    return ResponseSchema.of_json_schema("NodeAnswer", schema)
+
+
+def _restored(value: Any, hidden: Pseudonyms) -> Any:  # noqa: ANN401 # any JSON value
+    """A JSON value with hidden values put back in all its texts."""
+    if isinstance(value, str):
+        return hidden.restore(value)
+    if isinstance(value, dict):
+        return {key: _restored(entry, hidden) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_restored(entry, hidden) for entry in value]
+    return value
+
+
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) else None
+
+
+def _context_lines(document: Mapping[str, str | None]) -> str:
+    """What is known of the document, one line each, before the subtree; the same for equal subtrees."""
+    lines = [f"{name}: {value}" for name, value in document.items() if value]
+    return "\n".join([*lines, "", ""]) if lines else ""
+
+
+def _grounded(answers: Sequence[ValueAnswer], evidence: Evidence, hidden: Pseudonyms) -> tuple[FactValue, ...]:
+    """Every value looked up at its path, after hidden values have been put back."""
+    values = []
+    for answer in answers:
+        value = hidden.restore(answer.value)
+        found = ground(value, hidden.restore(answer.path), evidence)
+        values.append(FactValue(storable(answer.name), storable(value), storable(found.path), found.grounded))
+    return tuple(values)

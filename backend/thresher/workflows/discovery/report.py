@@ -1,0 +1,50 @@
+"""What a discovery came to, as one JSON-able object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from thresher.engine.work import JsonValue, Run, RunReport
+from thresher.persistence.repositories.node_facts import FactCounts
+
+
+def summarize(
+    run: Run, report: RunReport, facts: FactCounts, subtrees_matched: int, errors: Sequence[JsonValue]
+) -> dict[str, Any]:
+    """The result of ``thresher discover --json``.
+
+    ``tokens`` are prompt plus
+    completion tokens of all attempts, ``cost_usd`` is null where a price is unknown, ``speedup`` is measured.
+    """
+    counts, usage = report.counts, report.usage
+    return {
+        "run_id": run.run_id,
+        "file": run.source.get("name"),
+        "status": report.status.value,
+        "mode": report.mode.value,
+        "mode_reason": report.mode_reason,
+        "provider": run.provider,
+        "model": run.model,
+        "spec_version": run.details.get("spec_version"),
+        "message_root": run.details.get("message_root"),
+        "sender": run.details.get("sender"),
+        "paths": run.options.get("paths"),
+        "subtrees_matched": subtrees_matched,
+        "nodes_total": counts.total,
+        "subtrees_processed": counts.succeeded,
+        "nodes_skipped": counts.skipped,
+        "nodes_failed": counts.dead,
+        "nodes_open": counts.open,
+        "node_facts_extracted": facts.facts,
+        "fields_total": facts.fields_total,
+        "fields_grounded": facts.fields_grounded,
+        "elapsed_seconds": round(report.elapsed_seconds, 3),
+        "item_seconds_sum": round(report.item_seconds_sum, 3),
+        "speedup": round(report.speedup, 2),
+        "peak_concurrency": report.peak_concurrency,
+        "requests": usage.requests,
+        "tokens": usage.prompt_tokens + usage.completion_tokens,
+        "cost_usd": None if usage.cost_usd is None else round(usage.cost_usd, 6),
+        "errors": list(errors),
+    }

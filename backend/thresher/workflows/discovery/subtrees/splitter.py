@@ -1,0 +1,284 @@
+"""The splitter: a document streams by, its subtrees are cut out as they end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from thresher.workflows.discovery.subtrees.base64_text import MIN_CHARACTERS
+from thresher.workflows.discovery.subtrees.limits import Limits
+from thresher.workflows.discovery.subtrees.matching import Matcher, State
+from thresher.workflows.discovery.subtrees.namespaces import EMPTY_SCOPE, Scope, declarations, needed, widen
+from thresher.workflows.discovery.subtrees.parsing import GuardedParser
+from thresher.workflows.discovery.subtrees.paths import SubtreePath
+from thresher.workflows.discovery.subtrees.pieces import Piece, PieceCutter, declare
+from thresher.workflows.discovery.subtrees.skipping import MORE, Skipper
+from thresher.workflows.discovery.subtrees.source import SourceDocument
+from thresher.workflows.discovery.subtrees.subtree import Subtree
+from thresher.workflows.discovery.subtrees.window import Window
+
+_BLOCK = MIN_CHARACTERS // 2
+
+
+@dataclass(slots=True)
+class _Frame:
+    """An open element that paths can still match below."""
+
+    path: str
+    state: State
+    scope: Scope
+    declared: Mapping[bytes, bytes]
+    counts: dict[str, int] = field(default_factory=dict)
+    target: _Target | None = None
+
+
+@dataclass(slots=True)
+class _Target:
+    """An element that was matched and has not ended. Offsets are in UTF-8, ``source_start`` in the source."""
+
+    path: SubtreePath
+    section_path: str
+    node_type: str
+    ordinal: int
+    number: int
+    depth: int
+    start: int
+    source_start: int
+    declared: Mapping[bytes, bytes]
+    cutter: PieceCutter | None = None
+    fed: int = 0
+
+
+def split(document: SourceDocument, paths: Sequence[SubtreePath], limits: Limits | None = None) -> Iterator[Subtree]:
+    """Yields the elements that paths match, each as it ends, as they are written in the document.
+
+    Elements within matched elements are matched too; an element matched by several paths counts once, for the
+    first. Memory does not depend on the document's size. Nothing is final until the iterator has ended well: a
+    document may turn out to be malformed after many subtrees.
+
+    Raises:
+        MalformedDocument: the document is not well-formed XML; says line and column.
+        UnsafeDocument: it declares entities or is beyond a bound.
+    """
+    yield from _Splitting(document, paths, limits or document.limits).run()
+
+
+class _Splitting:
+    """One pass over one document."""
+
+    def __init__(self, document: SourceDocument, paths: Sequence[SubtreePath], limits: Limits) -> None:
+        self._document = document
+        self._limits = limits
+        self._matcher = Matcher(paths)
+        self._parser = GuardedParser(document.name, limits)
+        self._parser.handle(self._on_start, self._on_end, self._on_declaration)
+        self._window = Window(document.encoding)
+        self._stack = [_Frame("", self._matcher.start, EMPTY_SCOPE, {})]
+        self._below = 0  # how many elements are open below the innermost frame, where nothing can match
+        self._pending: dict[str, str] = {}  # namespaces declared by the element about to start
+        self._targets: list[_Target] = []
+        self._ordinals = [0] * len(self._matcher.paths)
+        self._matched = 0
+        self._ready: deque[Subtree] = deque()
+        self._at = 0  # how far the parser has been fed
+        self._waits_for = b""  # the name, as written, of a target whose end is not in the window yet
+        self._skipper = Skipper(self._matcher.paths, limits)
+
+    def run(self) -> Iterator[Subtree]:
+        for chunk in self._document.utf8_chunks():
+            self._window.append(chunk)
+            self._read(is_last=not chunk)
+            while self._ready:
+                yield self._ready.popleft()
+            self._let_go()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _read(self, *, is_last: bool) -> None:
+        """Feeds what has come; jumps from the start of a target to its end where nothing in between can matter."""
+        while self._at < self._window.end:
+            if self._waits_for:
+                if not self._jump(self._waits_for, is_last=is_last):
+                    return
+                continue
+            start, stop, name = self._next_stop()
+            self._parser.feed(self._window.slice(self._at, stop))
+            self._at = stop
+            if self._targets and self._targets[-1].start == start:
+                self._waits_for = name
+        if is_last:
+            self._parser.close()
+
+    def _next_stop(self) -> tuple[int, int, bytes]:
+        if self._parser.is_holding or self._parser.is_unusual:
+            return -1, self._window.end, b""
+        return self._skipper.next_start(self._window, self._at)
+
+    def _jump(self, name: bytes, *, is_last: bool) -> bool:
+        """Goes on behind the target that has just started, where it can be taken as a whole.
+
+        False where that cannot be told before more has been read.
+        """
+        frame, target = self._stack[-1], self._targets[-1]
+        end = None
+        if frame.target is target and not self._below:
+            end = self._skipper.end_of_target(self._window, self._at, (name, target.start, target.depth), frame.state)
+        if end == MORE and not is_last:
+            return False
+        self._waits_for = b""
+        if end is None or end == MORE:
+            self._skipper.note_new_names(are_new=self._parser.has_new_names())
+            return True
+        self._parser.check(self._window.slice(self._at, end))
+        self._pending.clear()
+        self._stack.pop()
+        self._targets.pop()
+        self._end_target(target, end)
+        self._at = end
+        return True
+
+    def _let_go(self) -> None:
+        """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
+        keep = max(self._parser.offset, self._window.start)
+        for target in self._targets:
+            if target.cutter is None and keep - target.start > self._limits.max_subtree_bytes:
+                target.cutter, target.fed = self._cutter(target), target.start
+            if target.cutter is not None:
+                self._feed_cutter(target, target.cutter, keep)
+        waiting = [target.start for target in self._targets if target.cutter is None]
+        self._window.forget(min([keep, *waiting]))
+
+    # -- what the parser says ------------------------------------------------------------------------------------
+
+    def _on_declaration(self, prefix: str | None, uri: str | None) -> None:
+        self._pending[prefix or ""] = uri or ""
+
+    def _on_start(self, name: str, attributes: list[str]) -> None:
+        self._bound(attributes)
+        frame = self._stack[-1]
+        if self._below or not frame.state.places:
+            self._below += 1
+            self._pending.clear()
+            return
+        counts = frame.counts
+        transition = self._matcher.transition(frame.state, name)
+        local = transition.local
+        index = counts[local] = counts.get(local, 0) + 1
+        counts["*"] = counts.get("*", 0) + 1
+        if transition.undecided:
+            transition = self._matcher.decide(frame.state, transition, counts, attributes)
+        path = f"{frame.path}/{local}[{index}]" if len(self._stack) > 1 else f"/{local}"
+        self._push(path, transition.state or self._matcher.start)
+        if transition.matched >= 0:
+            self._open_target(local, transition.matched)
+        if self._pending:
+            self._pending.clear()
+
+    def _push(self, path: str, state: State) -> None:
+        frame = self._stack[-1]
+        scope, declared = frame.scope, frame.declared
+        if self._pending:
+            scope = widen(scope, self._pending)
+            declared = declarations(scope)
+        self._stack.append(_Frame(path, state, scope, declared))
+
+    def _open_target(self, local: str, matched: int) -> None:
+        """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
+        frame, around = self._stack[-1], self._stack[-2]
+        declared = around.declared
+        if self._pending:
+            declared = declarations({p: u for p, u in around.scope.items() if p not in self._pending})
+        self._ordinals[matched] += 1
+        start = self._parser.offset
+        frame.target = _Target(
+            self._matcher.paths[matched],
+            frame.path,
+            local,
+            self._ordinals[matched],
+            self._matched,
+            len(self._stack) - 1,
+            start,
+            self._window.source_offset(start),
+            declared,
+        )
+        self._matched += 1
+        self._targets.append(frame.target)
+        self._skipper.learn(self._window, start)
+
+    def _on_end(self, _name: str) -> None:
+        if self._below:
+            self._below -= 1
+            return
+        target = self._stack.pop().target
+        if target is not None:
+            self._targets.pop()
+            self._end_target(target, self._window.end_of_element(target.start, self._parser.offset))
+
+    def _bound(self, attributes: list[str]) -> None:
+        if len(self._stack) + self._below > self._limits.max_depth:
+            self._parser.refuse(f"its elements are nested deeper than {self._limits.max_depth}")
+        if len(attributes) > 2 * self._limits.max_attributes:
+            self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
+
+    # -- targets that end ----------------------------------------------------------------------------------------
+
+    def _end_target(self, target: _Target, end: int) -> None:
+        if target.cutter is None:
+            written = self._window.slice(target.start, end)
+            if self._fits(written, target):
+                self._ready.append(self._whole(target, written, end))
+                return
+            target.cutter, target.fed = self._cutter(target), target.start
+        self._feed_cutter(target, target.cutter, end)
+        self._ready.append(self._cut(target, target.cutter.finish()))
+
+    def _fits(self, written: bytes, target: _Target) -> bool:
+        if len(written) <= MIN_CHARACTERS:
+            return True
+        size = len(written) + len(needed(target.declared, written))
+        return size <= self._limits.max_subtree_bytes and not _has_long_run(written)
+
+    def _whole(self, target: _Target, written: bytes, end: int) -> Subtree:
+        xml = declare(written, needed(target.declared, written))
+        source_end = self._window.source_offset(end) if self._has_offsets else 0
+        return self._subtree(target, xml, (target.source_start, source_end))
+
+    def _cut(self, target: _Target, piece: Piece) -> Subtree:
+        place = (target.source_start + piece.start, target.source_start + piece.end)
+        return self._subtree(target, piece.xml, place, piece)
+
+    def _subtree(self, target: _Target, xml: bytes, place: tuple[int, int], piece: Piece | None = None) -> Subtree:
+        if self._parser.is_unusual:
+            self._parser.check_alone(xml)
+        return Subtree(
+            target.path,
+            target.section_path,
+            target.node_type,
+            target.ordinal,
+            target.number,
+            target.depth,
+            xml.decode("utf-8"),
+            len(xml),
+            place if self._has_offsets else None,
+            piece.number if piece else 0,
+            piece.follows if piece else False,
+            piece.shells if piece else {},
+        )
+
+    @property
+    def _has_offsets(self) -> bool:
+        return self._window.has_source_offsets
+
+    def _cutter(self, target: _Target) -> PieceCutter:
+        return PieceCutter(b"".join(target.declared.values()), self._limits, self._document.encoding.width)
+
+    def _feed_cutter(self, target: _Target, cutter: PieceCutter, end: int) -> None:
+        for piece in cutter.feed(self._window.slice(target.fed, end)):
+            self._ready.append(self._cut(target, piece))
+        target.fed = max(end, target.fed)
+
+
+def _has_long_run(written: bytes) -> bool:
+    """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
+    return any(written.find(b"<", at, at + _BLOCK) < 0 for at in range(0, len(written) - _BLOCK + 1, _BLOCK))

@@ -1,0 +1,76 @@
+"""Every behaviour of the engine holds for every executor over every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
+
+from thresher.engine.concurrency import Resources
+from thresher.engine.control import RunControl
+from thresher.engine.executors.port import Executor
+from thresher.engine.ports import AttemptContext
+from thresher.engine.progress import Event
+from thresher.engine.retry import RetryPolicy
+from thresher.engine.runner import Runner, RunnerOptions
+from thresher.engine.work import Claim, ItemSpec, NewRun, Outcome, Run, RunReport
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories.store import SqlStore
+
+Process = Callable[[Claim, AttemptContext], Outcome]
+NO_WAIT = RetryPolicy(base=0.001, cap=0.002)
+
+
+def numbered(count: int) -> list[ItemSpec]:
+    return [ItemSpec(key=f"item-{number}", position=(number,), payload=b"x") for number in range(count)]
+
+
+class Plain:
+    """A workflow of plain functions: the engine knows nothing of XML or models."""
+
+    kind = "plain"
+
+    def __init__(self, items: Sequence[ItemSpec], process: Process) -> None:
+        self.items = items
+        self.calls: list[str] = []
+        self._process = process
+        self._lock = Lock()
+
+    def plan(self, run: Run) -> Iterator[ItemSpec]:  # noqa: ARG002
+        yield from self.items
+
+    def process(self, claim: Claim, context: AttemptContext) -> Outcome:
+        with self._lock:
+            self.calls.append(claim.key)
+        return self._process(claim, context)
+
+
+@dataclass
+class Bench:
+    """A store, an executor of a kind, and what a run told."""
+
+    db: ThreadSafeDatabaseManager
+    make_executor: Callable[[], Executor]
+    events: list[Event] = field(default_factory=list)
+
+    @cached_property
+    def store(self) -> SqlStore:
+        return SqlStore(self.db, {})
+
+    def new_run(self) -> Run:
+        executor = self.make_executor()
+        return self.store.create_run(NewRun("plain", {"name": "plain"}, {}, executor.mode, "a test"))
+
+    def run(
+        self,
+        workflow: Plain,
+        run: Run | None = None,
+        *,
+        options: RunnerOptions | None = None,
+        control: RunControl | None = None,
+        resources: Resources | None = None,
+    ) -> RunReport:
+        target = run or self.new_run()
+        runner = Runner(self.store, workflow, options or RunnerOptions(retry=NO_WAIT, poll=0.05), resources)
+        return runner.run(target.run_id, self.make_executor(), [self.events.append], control)
