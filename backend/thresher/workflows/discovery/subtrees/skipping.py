@@ -16,6 +16,7 @@ MORE = -1
 _MAX_NAMES = 64
 _MAX_KEPT = 1_024
 _MAX_LOOKS = 12
+_SLASH = ord("/")
 _AFTER_NAME = b" \t\r\n/>"
 _BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
 # At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
@@ -95,23 +96,23 @@ class Skipper:
         end = first = at - base
         start = self._starts.search(data, end)
         while start is not None and start[1] == name and not data[end : start.start()].strip():
-            following = self._starts.search(data, start.end())
+            begin, following = start.start(), self._starts.search(data, start.end())
             stop = data.find(closing, start.end(), following.start() if following else len(data))
-            if stop < 0 or not self._is_simple(data[start.start() : stop], depth):
+            if stop < 0 or not self._is_simple(data[begin:stop], depth):
                 break
             end = stop + len(closing)
-            places.append((base + start.start(), base + end))
+            places.append((base + begin, base + end))
             start = following
-        own = _local(name)
         inside = data[first:end]
-        return [] if any(_holds_element(inside, each) for each in inner if each != own) else places
+        return [] if any(_holds_element(inside, each) for each in inner if each != _local(name)) else places
 
     def _is_simple(self, element: bytes, depth: int) -> bool:
-        tag = element[: element.find(b">") + 1]
+        """Whether an element (without its end tag) is neither empty, nor large, nor declares namespaces itself."""
+        end_of_tag = element.find(b">")
         return (
             len(element) < self._limits.max_subtree_bytes
-            and not tag.endswith(b"/>")
-            and b"xmlns" not in tag
+            and element[end_of_tag - 1] != _SLASH
+            and element.find(b"xmlns", 0, end_of_tag) < 0
             and self._is_plain(element, depth)
         )
 
