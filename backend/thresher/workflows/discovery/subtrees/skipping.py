@@ -37,6 +37,7 @@ class Skipper:
         self._limits = limits
         self._names: set[bytes] = set()
         self._starts: re.Pattern[bytes] | None = None
+        self._expect({path.steps[-1].local.encode() for path in paths} - {b"*"})
         self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
         self._until_sample = 1
         self._stride = 1
@@ -44,10 +45,13 @@ class Skipper:
     def learn(self, window: Window, start: int) -> None:
         """Notes the name, as written, of a target: more of them may follow."""
         found = _RAW_NAME.match(window.data, start - window.start)
-        if found and found[1] not in self._names and len(self._names) < _MAX_NAMES:
-            self._names.add(found[1])
-            names = b"|".join(map(re.escape, sorted(self._names)))
-            self._starts = re.compile(rb"<(%s)[\s/>]" % names)
+        if found and found[1] not in self._names:
+            self._expect({found[1]})
+
+    def _expect(self, names: set[bytes]) -> None:
+        self._names.update(sorted(names)[: _MAX_NAMES - len(self._names)])
+        if self._names:
+            self._starts = re.compile(rb"<(%s)[\s/>]" % b"|".join(map(re.escape, sorted(self._names))))
 
     def next_start(self, window: Window, at: int) -> tuple[int, int, bytes]:
         """The next tag with the name of a target: start, end, name; (-1, end of the window) where there is none."""
