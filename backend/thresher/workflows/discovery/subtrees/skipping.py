@@ -45,7 +45,7 @@ class Skipper:
     def learn(self, window: Window, start: int) -> None:
         """Notes the name, as written, of a target: more of them may follow."""
         found = _RAW_NAME.match(window.data, start - window.start)
-        if found and found[1] not in self._names:
+        if found and found[1] not in self._names and len(self._names) < _MAX_NAMES:
             self._expect({found[1]})
 
     def _expect(self, names: set[bytes]) -> None:
@@ -107,8 +107,9 @@ class Skipper:
             end = stop + len(closing)
             places.append((base + begin, base + end))
             start = following
-        inside = data[first:end]
-        return [] if any(_holds_element(inside, each) for each in inner if each != _local(name)) else places
+        inside, own = data[first:end], _local(name)
+        others = any(_holds_element(inside, each) for each in inner if each != own)
+        return [] if others or _is_written_otherwise(inside, name, own) else places
 
     def _is_simple(self, element: bytes, depth: int) -> bool:
         """Whether an element (without its end tag) is neither empty, nor large, nor declares namespaces itself."""
@@ -171,3 +172,16 @@ def _holds_element(inside: bytes, name: bytes) -> bool:
         if after in _AFTER_NAME and before in _BEFORE_NAME:
             return True
     return True
+
+
+def _is_written_otherwise(inside: bytes, name: bytes, own: bytes) -> bool:
+    """Whether some markup may hold an element of a local name with another prefix than in ``name``."""
+    here = b"<" + name
+    for before in (b"<", b":", b"_"):
+        variant = before + own
+        if here.endswith(variant):
+            if before != b"<" and inside.count(variant) != inside.count(here) + inside.count(b"/" + name):
+                return True
+        elif variant in inside:
+            return True
+    return False

@@ -15,6 +15,7 @@ from thresher.workflows.discovery.subtrees.skipping import Skipper
 
 SplitBytes = Callable[..., list[Subtree]]
 
+WRITTEN = ["Pax", "x:Pax", "IATA_Pax", "x:IATA_Pax"]
 PLAIN = "<Pax k='1'><PaxID>1</PaxID><Name>Ann</Name></Pax>"
 ODD = [
     "<Pax/>",
@@ -44,14 +45,21 @@ ODD = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     parts=st.lists(st.one_of(st.just(PLAIN), st.just(f" {PLAIN}\n"), st.sampled_from(ODD)), min_size=3, max_size=30),
-    path=st.sampled_from(["L/Pax", "/r/L/Pax", "//Pax", "Pax[2]", "/r/*/*", "L/*", "Pax[@k='1']"]),
+    path=st.sampled_from(
+        ["L/Pax", "/r/L/Pax", "//Pax", "IATA_Pax", "{urn:x}Pax", "Pax[2]", "/r/*/*", "L/*", "L/x:PaxID", "Pax[@k='1']"]
+    ),
     chunk=st.sampled_from([40, 333, 100_000]),
+    written=st.sampled_from(WRITTEN),
 )
-def test_reading_past_targets_changes_nothing(parts: list[str], path: str, chunk: int, split_bytes: SplitBytes) -> None:
-    content = f"<r xmlns:x='urn:x'><L>{''.join(parts)}</L><L>{PLAIN * 3}</L></r>"
+def test_reading_past_targets_changes_nothing(
+    parts: list[str], path: str, chunk: int, written: str, split_bytes: SplitBytes
+) -> None:
+    plain = PLAIN.replace("Pax ", f"{written} ").replace("/Pax>", f"/{written}>")
+    inside = "".join(parts).replace(PLAIN, plain)
+    content = f"<r xmlns:x='urn:x'><L>{inside}</L><L>{PLAIN * 3}</L></r>"
     small = Limits(max_subtree_bytes=1_024)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "CHUNK_BYTES", chunk)
