@@ -149,7 +149,7 @@ class ThreadSafeDatabaseManager:
         with self._session_on(connection) as session:
             for function in functions:
                 results.append(function(session))
-                session.flush()
+                session.commit()
                 session.expunge_all()  # no unit meets objects that another one is about to return
         return results
 
@@ -161,7 +161,7 @@ class ThreadSafeDatabaseManager:
             self._open_session = session
             try:
                 yield session
-                session.flush()
+                session.commit()
             finally:
                 self._open_session = outer
 
