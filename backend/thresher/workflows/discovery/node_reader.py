@@ -41,7 +41,7 @@ class Node:
 class AnswerBounds:
     """Bounds on an answer, for models that do not know when to stop; None leaves it open.
 
-       ``is_small_model`` asks in fewer words. ``max_tokens``: of one answer.
+    ``is_small_model`` asks in fewer words. ``max_tokens``: of one answer.
     ``max_fields``: entries of fields and references. ``max_value_length``: characters.
     """
 
