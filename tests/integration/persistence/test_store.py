@@ -368,7 +368,7 @@ def test_the_mode_of_a_run_is_that_of_its_newest_session(store: SqlStore, run: R
 def test_a_sample_has_facts_of_every_type_in_document_order(
     store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
 ) -> None:
-    store.add_items(run.run_id, specs(9))
+    store.add_items(run.run_id, specs(9), planned=9)
     for claim in reversed(store.claim(run.run_id, "me", 9, 60)):
         number = claim.position[0]
         fact = a_fact("Pax" if number < 7 else "Offer", "+-") | {"section_path": f"/Order/{number}"}
