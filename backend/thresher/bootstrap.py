@@ -62,7 +62,7 @@ def choose_mode(settings: Settings, *, sequential: bool = False) -> tuple[Mode, 
         return Mode.SEQUENTIAL, "--sequential was given"
     if not settings.enable_parallel_processing:
         return Mode.SEQUENTIAL, "ENABLE_PARALLEL_PROCESSING is false"
-    return Mode.PARALLEL, f"ENABLE_PARALLEL_PROCESSING is true, up to {settings.max_parallel_nodes} nodes at once"
+    return Mode.PARALLEL, "ENABLE_PARALLEL_PROCESSING is true"
 
 
 def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Executor:

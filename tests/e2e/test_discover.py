@@ -187,6 +187,16 @@ def test_ctrl_c_finishes_what_is_in_hand_and_resume_goes_on(thresher: Thresher, 
         assert (done.code, server.stats()["requests"]) == (0, 80)
 
 
+def test_a_retry_works_in_the_mode_that_is_set_now_and_says_so(thresher: Thresher, tmp_path: Path) -> None:
+    with running_model_server(fail_matching="<PaxID>P1</PaxID>") as server:
+        settings = by_model(server) | {"RETRY_BASE_SECONDS": "0.01", "MAX_RETRIES": "0"}
+        run = thresher("discover", pax_document(tmp_path, 3), *PAX, "--json", **settings).json
+        again = thresher("retry", run["run_id"], "--json", ENABLE_PARALLEL_PROCESSING="false", **settings).json
+    assert (run["mode"], again["mode"]) == ("parallel", "sequential")
+    assert again["mode_reason"] == "ENABLE_PARALLEL_PROCESSING is false"
+    assert thresher("show", run["run_id"], "--json").json["mode_reason"] == again["mode_reason"]
+
+
 def test_no_model_reachable_fails_at_once(thresher: Thresher) -> None:
     done = thresher("discover", BUNDLED, OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_API_KEY="k")
     assert done.code == 1

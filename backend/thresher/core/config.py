@@ -27,7 +27,9 @@ class Provider(StrEnum):
 class Settings(BaseSettings):
     """Everything that can be set by environment variable or in ``.env``; ``.env.example`` explains each."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str = "sqlite:///thresher.db"
     enable_parallel_processing: bool = True
