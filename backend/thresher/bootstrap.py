@@ -73,14 +73,20 @@ def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Ex
 
 
 def choose_provider(settings: Settings) -> Provider:
-    """The provider that is asked for, or the first that is configured: azure, openai, else structural."""
+    """The provider that is asked for, or the first that is configured: azure, openai, else structural.
+
+    Where a model is meant (Azure half configured, a model's name without a key) its provider is chosen all the same:
+    it then says what is missing, and nobody takes the structural reading for the model's.
+    """
     if settings.llm_provider is not Provider.AUTO:
         return settings.llm_provider
     if settings.azure_openai_endpoint and settings.azure_openai_api_key:
         return Provider.AZURE
     if settings.openai_api_key or settings.openai_base_url:
         return Provider.OPENAI
-    return Provider.STRUCTURAL
+    if settings.azure_openai_endpoint or settings.azure_openai_api_key or settings.azure_openai_deployment:
+        return Provider.AZURE
+    return Provider.OPENAI if settings.llm_model else Provider.STRUCTURAL
 
 
 def make_client(settings: Settings, workers: int) -> ModelClient:
@@ -156,7 +162,8 @@ def _azure_server(settings: Settings) -> AzureServer:
     }
     missing = [name for name, value in wanted.items() if not value]
     if missing:
-        raise BadConfiguration(f"The provider azure needs {', '.join(missing)}.")
+        names = " and ".join(missing)
+        raise BadConfiguration(f"The provider azure needs {names}: set what is missing, or use --provider structural.")
     endpoint, key, deployment = (value or "" for value in wanted.values())
     return AzureServer(endpoint, key, deployment, settings.openai_api_version)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.exceptions import TyperException
 
-from thresher.cli.failures import failures_explained
+from thresher.cli.failures import ExitCode, explain_usage, failures_explained
 
 if TYPE_CHECKING:
     from thresher.core.config import Settings
@@ -262,6 +265,18 @@ def model_serve(
         from thresher.cli import model as command
 
         command.serve(command.LocalModel(gguf, port=port, slots=slots, context_tokens=context, threads=threads))
+
+
+def run() -> int:
+    """Runs the command line of this process and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        explain_usage(error)
+        return ExitCode.BAD_INPUT
 
 
 def _settings(**overrides: object) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,10 +119,12 @@ def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     display = ProgressDisplay(str(run.source.get("name", run.run_id)), quiet=output.quiet)
     with stop_on_signals(control, lambda: say(announcement)), display:
         report = discovery.runner.run(run.run_id, discovery.executor(run.mode), [display], control)
-    _print_result(discovery, report, output)
+    result = _print_result(discovery, report, output)
     if report.error is not None:
         say(f"Error: {report.error['message']}")
         return exit_code_of(str(report.error["class"]))
+    if report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
+        say(_failed_nodes(result))
     return EXIT_CODES[report.status]
 
 
@@ -136,15 +138,24 @@ def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:
     return summarize(run, report, fact_counts(discovery.db, run.run_id), matched, errors)
 
 
-def _print_result(discovery: Discovery, report: RunReport, output: Output) -> None:
+def _print_result(discovery: Discovery, report: RunReport, output: Output) -> dict[str, Any]:
     result = result_of(discovery, report)
     if output.as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
-        return
+        return result
     console = Console(highlight=False)
     print_facts(sample_facts(discovery.db, report.run_id, FACTS_SHOWN), result["node_facts_extracted"], console)
     console.print()
     print_summary(result, console)
+    return result
+
+
+def _failed_nodes(result: Mapping[str, Any]) -> str:
+    """How many nodes failed, the commonest reason, and what to do."""
+    commonest = max(result["errors"], key=lambda error: error["count"])
+    failed, reason = f"{result['nodes_failed']} of {result['nodes_total']}", commonest["message"].rstrip(".")
+    hint = f"`thresher retry {result['run_id']}` tries them again."
+    return f"Error: {failed} nodes failed, most of all by {commonest['class']}: {reason}. {hint}"
 
 
 def _print_refusal(file: Path, error: ThresherError, output: Output) -> None:

@@ -87,7 +87,8 @@ class ProgressDisplay:
         elif isinstance(event, ItemsPlanned):
             self._show(event.snapshot, at_once=self._bar is not None)
         elif isinstance(event, RunStopping):
-            self._say(f"Stopping ({event.reason}): finishing {event.in_hand} nodes in hand.")
+            if event.in_hand:  # why it stops is said by who stopped it
+                self._say(f"Finishing {event.in_hand} nodes in hand.")
         elif isinstance(event, RunFinished) and self._bar is None:
             counts = event.report.counts
             self._say(f"{event.report.status}: {counts.finished:,} of {counts.total:,} nodes, {self._facts:,} facts.")

@@ -70,12 +70,34 @@ def load_settings(**overrides: object) -> Settings:
     """Reads the settings of this process; ``overrides`` win over the environment.
 
     Raises:
-        BadConfiguration: a variable is unusable; the message names each one and says why.
+        BadConfiguration: a variable or the file ``.env`` is unusable; the message names each one and says why.
     """
     try:
+        _check_file(Path(str(Settings.model_config["env_file"])))
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as error:
         raise BadConfiguration(_explain(error)) from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuses a file of settings with lines that would be passed over.
+
+    Raises:
+        BadConfiguration: it cannot be read, or a line cannot; the message does not repeat the line, it may hold a key.
+    """
+    if not path.is_file():
+        return
+    from dotenv.parser import parse_stream  # noqa: PLC0415 # few have such a file
+
+    try:
+        with path.open(encoding="utf-8") as stream:
+            broken = [binding.original.line for binding in parse_stream(stream) if binding.error]
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+    except OSError as error:
+        raise BadConfiguration(f"{path} cannot be read: {error.strerror}.") from error
+    if broken:
+        raise BadConfiguration(f"{path}, line {broken[0]}: this is no NAME=value. Mend the line, or begin it with #.")
 
 
 def _explain(error: ValidationError) -> str:
@@ -84,4 +106,8 @@ def _explain(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg'].lower()}"
         for problem in error.errors(include_input=False, include_url=False)
     ]
-    return "Unusable settings: " + "; ".join(sentences) + ". See .env.example for what each variable takes."
+    return (
+        "Unusable settings: "
+        + "; ".join(sentences)
+        + ". Change it in the environment or in .env; .env.example says what each variable takes."
+    )

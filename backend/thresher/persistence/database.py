@@ -286,6 +286,8 @@ def _why_file_unusable(path: Path, error: exc.SQLAlchemyError | sqlite3.Error) -
     code = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return f"{path} is not a database: name another file in DATABASE_URL."
+    if code == sqlite3.SQLITE_CORRUPT:
+        return f"The database {path} is damaged: put a backup in its place, or name another file in DATABASE_URL."
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
         return f"The database {path} cannot be written: check the rights of the file and of its folder."
     return f"The database {path} cannot be opened: {driver_error}."

@@ -262,7 +262,7 @@ class _Splitting:
 
     def _bound(self, attributes: list[str]) -> None:
         if len(self._stack) + self._below > self._limits.max_depth:
-            self._parser.refuse(f"its elements are nested deeper than {self._limits.max_depth}")
+            self._parser.refuse_depth()
         if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
 

@@ -155,7 +155,7 @@ class _Surveying:
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
         if len(self._open) > self._limits.max_depth:
-            self._parser.refuse(f"its elements are nested deeper than {self._limits.max_depth}")
+            self._parser.refuse_depth()
         if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
         _, local = split_name(name)
