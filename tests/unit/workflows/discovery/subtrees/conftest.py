@@ -60,7 +60,9 @@ def element_at() -> Callable[[etree._Element, str], etree._Element]:
         steps = list(_steps(section_path))
         assert steps[0] == (etree.QName(root).localname, 1)
         for name, index in steps[1:]:
-            namesakes = [child for child in root if isinstance(child.tag, str) and etree.QName(child).localname == name]
+            namesakes = [
+                child for child in root if isinstance(child.tag, str) and etree.QName(child).localname == name
+            ]
             root = namesakes[index - 1]
         return root
 

@@ -33,9 +33,7 @@ def contents(draw: st.DrawFn, depth: int = 3) -> str:
         elif kind == 6:
             parts.append(draw(st.sampled_from(["<!-- c -->", "<?pi x?>", f"<!--{'long comment ' * 120}-->"])))
         else:
-            parts.append(
-                draw(st.sampled_from(["x", "\n  ", "words " * 300, "é" * 1_200, "a&amp;" * 300, "\r\n" * 700]))
-            )
+            parts.append(draw(st.sampled_from(["x", "\n  ", "words " * 300, "é" * 1_200, "a&amp;" * 300, "\r\n" * 700])))
     return "".join(parts)
 
 
@@ -107,9 +105,7 @@ def test_shells_tell_where_each_element_of_a_piece_stands_in_the_document(seed, 
 
     def element(depth: int) -> str:
         name = chance.choice(["a", "b", "c"])
-        inside = (
-            "".join(element(depth - 1) for _ in range(chance.randint(0, 6))) if depth else "t" * chance.randint(0, 200)
-        )
+        inside = "".join(element(depth - 1) for _ in range(chance.randint(0, 6))) if depth else "t" * chance.randint(0, 200)
         return f'<{name} id="{next(number)}">{inside}</{name}>'
 
     content = f'<r><t id="0">{"".join(element(4) for _ in range(6))}</t></r>'

@@ -14,9 +14,7 @@ from thresher.core.errors import ThresherError
 from thresher.workflows.discovery.subtrees import Limits, source
 
 NAMES = ["a", "b", "Pax", "PaxID", "IATA_Pax", "p:a", "q:Pax", "IATA_Ä"]
-TEXTS = st.sampled_from(
-    ["", "x", " ", "a &amp; b", "é 中 𝄞", "]] &gt;", "&#13;", "\n  ", "x" * 40, "</a >".replace("<", "&lt;")]
-)
+TEXTS = st.sampled_from(["", "x", " ", "a &amp; b", "é 中 𝄞", "]] &gt;", "&#13;", "\n  ", "x" * 40, "</a >".replace("<", "&lt;")])
 ODD = st.sampled_from(
     ["<!-- <a> </Pax> -->", "<![CDATA[<a></Pax> & ]]>", "<?pi </a> <Pax>?>", "<![CDATA[]]>", "<!---->", "<?x?>"]
 )
@@ -29,9 +27,7 @@ DECLARED = st.sampled_from(
 def elements(draw: st.DrawFn, depth: int = 4) -> str:
     name, declared = draw(st.sampled_from(NAMES)), draw(DECLARED)
     if depth == 0 or draw(st.integers(0, 4)) == 0:
-        return draw(
-            st.sampled_from([f"<{name}{declared}/>", f"<{name}{declared} />", f"<{name}{declared}></{name}\n>"])
-        )
+        return draw(st.sampled_from([f"<{name}{declared}/>", f"<{name}{declared} />", f"<{name}{declared}></{name}\n>"]))
     inside = draw(st.lists(st.one_of(elements(depth=depth - 1), TEXTS, ODD), max_size=5))
     return f"<{name}{declared}>{''.join(inside)}</{name}>"
 
@@ -44,22 +40,7 @@ def documents(draw: st.DrawFn) -> str:
 
 
 PATHS = st.lists(
-    st.sampled_from(
-        [
-            "a",
-            "Pax",
-            "//b",
-            "/r/*",
-            "/r/a/b",
-            "r//Pax",
-            "*/Pax",
-            "a[2]",
-            "{urn:q}Pax",
-            "//*",
-            "/r",
-            "p:a[@k]".replace("[@k]", ""),
-        ]
-    ),
+    st.sampled_from(["a", "Pax", "//b", "/r/*", "/r/a/b", "r//Pax", "*/Pax", "a[2]", "{urn:q}Pax", "//*", "/r", "p:a[@k]".replace("[@k]", "")]),
     min_size=1,
     max_size=3,
     unique=True,
@@ -109,11 +90,7 @@ def test_every_match_is_yielded_once_whole_and_equal_to_the_element_in_the_docum
         written = content[start:end].decode()
         assert written.startswith("<")
         assert written.endswith(">")
-        assert subtree.xml.endswith(
-            written[
-                written.index(written.split()[0].rstrip("/>")) + len(written.split()[0].rstrip("/>").split(">")[0]) :
-            ]
-        )
+        assert subtree.xml.endswith(written[written.index(written.split()[0].rstrip("/>")) + len(written.split()[0].rstrip("/>").split(">")[0]) :])
 
 
 def test_subtrees_come_in_the_order_of_their_end_tags_and_are_numbered_by_their_start_tags(split_bytes):
@@ -212,14 +189,7 @@ def test_a_path_that_matches_nothing_yields_nothing(split_bytes):
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    content=st.one_of(
-        st.binary(max_size=200),
-        documents()
-        .flatmap(lambda d: st.tuples(st.just(d.encode()), st.integers(0, 300), st.binary(max_size=3)))
-        .map(lambda t: t[0][: t[1]] + t[2] + t[0][t[1] :]),
-    )
-)
+@given(content=st.one_of(st.binary(max_size=200), documents().flatmap(lambda d: st.tuples(st.just(d.encode()), st.integers(0, 300), st.binary(max_size=3))).map(lambda t: t[0][: t[1]] + t[2] + t[0][t[1] :])))
 def test_whatever_lxml_refuses_is_refused_and_nothing_else_fails(content, split_bytes):
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
