@@ -65,11 +65,12 @@ def _over_elements(document: Path, use: Callable[..., object]) -> int:
 
 
 def _tags(document: Path) -> Collection[str]:
-    """The names of the elements that the splitter would take, in any namespace."""
+    """The names of the elements that the splitter would take, with the message's own namespace."""
     from thresher.workflows.discovery import SourceDocument, survey
 
-    paths = survey(SourceDocument.open(document)).choose_paths()
-    return sorted({"{*}" + path.text.rpartition("/")[2] for path in paths})
+    seen = survey(SourceDocument.open(document))
+    names = {path.text.rpartition("/")[2] for path in seen.choose_paths()}
+    return sorted(f"{{{seen.detection.namespace}}}{name}" for name in names)
 
 
 WAYS = {"split": _split, "iterparse": _iterparse, "iterparse_tostring": _iterparse_tostring}

@@ -92,6 +92,8 @@ def make_client(settings: Settings, workers: int) -> ModelClient:
     provider = choose_provider(settings)
     if provider is Provider.STRUCTURAL:
         return StructuralClient()
+    if provider is Provider.LOCAL:
+        return _local_client(settings, workers)
     from thresher.llm.providers.openai import Connections, OpenAIClient  # noqa: PLC0415 # slow to import
 
     azure = provider is Provider.AZURE
@@ -101,6 +103,34 @@ def make_client(settings: Settings, workers: int) -> ModelClient:
         _azure_server(settings) if azure else _openai_server(settings),
         connections=Connections(workers=workers, timeout=settings.request_timeout_seconds),
         prices=Prices.load(settings.prices_file),
+    )
+
+
+def _local_client(settings: Settings, workers: int) -> ModelClient:
+    from thresher.llm.local_server import LocalModel  # noqa: PLC0415 # slow to import
+    from thresher.llm.providers.local import LocalClient  # noqa: PLC0415 # slow to import
+
+    model = LocalModel(gguf=settings.local_model_gguf, port=0, slots=workers)
+    return LocalClient(model, timeout=settings.request_timeout_seconds)
+
+
+def with_local_defaults(settings: Settings) -> Settings:
+    """Where the local model reads: what suits a model of 135 million parameters on one core, unless it was set.
+
+    Few requests at once, small subtrees and short answers (it repeats itself without bounds), patience.
+    """
+    if choose_provider(settings) is not Provider.LOCAL:
+        return settings
+    suited: dict[str, int | float] = {
+        "max_parallel_nodes": 2,
+        "max_subtree_bytes": 6_144,
+        "max_output_tokens": 600,
+        "answer_max_fields": 6,
+        "answer_max_value_length": 64,
+        "request_timeout_seconds": 300.0,
+    }
+    return settings.model_copy(
+        update={name: value for name, value in suited.items() if name not in settings.model_fields_set}
     )
 
 
@@ -149,6 +179,7 @@ def make_reader(
         masker=Masker() if settings.mask_pii else None,
         bounds=AnswerBounds(
             max_tokens=settings.max_output_tokens,
+            is_small_model=choose_provider(settings) is Provider.LOCAL,
             max_fields=settings.answer_max_fields,
             max_value_length=settings.answer_max_value_length,
             temperature=settings.temperature,
@@ -210,7 +241,7 @@ class Discovery:
 def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
     with open_database(settings) as db:
-        discovery = Discovery(settings, db)
+        discovery = Discovery(with_local_defaults(settings), db)
         try:
             yield discovery
         finally:

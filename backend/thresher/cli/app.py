@@ -33,6 +33,7 @@ class ProviderName(StrEnum):
     STRUCTURAL = "structural"
     OPENAI = "openai"
     AZURE = "azure"
+    LOCAL = "local"
 
 
 class FactFormat(StrEnum):
@@ -74,6 +75,7 @@ def discover(
         typer.Option("--path", "-p", help="Subtrees to read, e.g. DataLists/PaxList/Pax; several times."),
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of node configurations.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first subtrees, to try things out.")] = None,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
@@ -90,7 +92,7 @@ def discover(
         from thresher.cli import discover as command
 
         settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
-        wanted = command.Wanted(files, path or (), config, sequential)
+        wanted = command.Wanted(files, path or (), config, limit, sequential)
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
@@ -226,16 +228,17 @@ def database_check() -> None:
 
 @model_app.command("serve")
 def model_serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8090,
     gguf: Annotated[Path | None, typer.Option(help="A GGUF file (default: the packaged SmolLM2-135M).")] = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")] = 2,
     context: Annotated[int, typer.Option(min=512, help="Tokens per request: prompt and answer.")] = 4096,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model; one is best on a busy machine.")] = 1,
 ) -> None:
     """Serve a model on this machine (OpenAI-compatible, loopback only) until Ctrl-C."""
     with failures_explained():
         from thresher.cli import model as command
 
-        command.serve(port, gguf, slots, context)
+        command.serve(command.LocalModel(gguf, port=port, slots=slots, context_tokens=context, threads=threads))
 
 
 def _settings(**overrides: object) -> Settings:

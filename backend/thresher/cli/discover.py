@@ -51,16 +51,17 @@ class Wanted:
     files: Sequence[Path]
     paths: Sequence[str] = ()
     config: Path | None = None
+    limit: int | None = None
     sequential: bool = False
 
 
 def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     """One run per file, one after the other; the worst exit code of all."""
     nodes = load_configurations(wanted.config) if wanted.config is not None else ()
-    request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(settings))
-    mode = choose_mode(settings, sequential=wanted.sequential)
     worst = ExitCode.SUCCEEDED
     with open_discovery(settings) as discovery:
+        request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
+        mode = choose_mode(discovery.settings, sequential=wanted.sequential)
         for file in wanted.files:
             code = _discover_one(discovery, replace(request, path=file), mode, output)
             if code is ExitCode.INTERRUPTED:

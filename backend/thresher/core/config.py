@@ -12,12 +12,16 @@ from thresher.core.errors import BadConfiguration
 
 
 class Provider(StrEnum):
-    """Who reads the subtrees. ``AUTO`` takes the first that is configured: azure, openai, else structural."""
+    """Who reads the subtrees. ``AUTO`` takes the first that is configured: azure, openai, else structural.
+
+    ``LOCAL`` is a small real model on this machine.
+    """
 
     AUTO = "auto"
     STRUCTURAL = "structural"
     OPENAI = "openai"
     AZURE = "azure"
+    LOCAL = "local"
 
 
 class Settings(BaseSettings):
@@ -37,6 +41,7 @@ class Settings(BaseSettings):
     azure_openai_api_key: SecretStr | None = None
     azure_openai_deployment: str | None = None
     openai_api_version: str = "2024-10-21"
+    local_model_gguf: Path | None = None
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
     max_output_tokens: int = Field(default=4096, ge=16)
     temperature: float = Field(default=0.0, ge=0, le=2)

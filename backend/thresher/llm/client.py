@@ -16,7 +16,7 @@ class ModelRequest:
     ``system`` and ``schema`` are the same objects for a whole run: they stand first in the prompt, so that a
     provider's prefix cache hits, and their encoding is kept. ``user`` is context lines and then the subtree;
     ``subtree`` is the XML exactly as it stands in ``user``. ``history`` holds (role, content) of a re-ask, in
-    order, after ``user``.
+    order, after ``user``; ``examples`` holds (question, answer) turns that stand before it, constant for a run.
     """
 
     system: str
@@ -26,6 +26,7 @@ class ModelRequest:
     max_output_tokens: int
     temperature: float = 0.0
     history: tuple[tuple[str, str], ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

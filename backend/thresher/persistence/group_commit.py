@@ -17,6 +17,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ R = TypeVar("R")
 Batch = Callable[[sa.Connection, Sequence[A]], Sequence[R]]
 
 _LARGEST_GROUP = 256  # units; bounds how long one thread works for the others
+_GATHERING = 0.002  # seconds; less than a commit takes on most disks
 _PATIENCE = 1.0  # seconds; only a thread that was interrupted while it passed the lead on can cost this much
 
 
@@ -63,9 +65,9 @@ class _Unit:
     def is_settled(self) -> bool:
         return self.group is not None and self.group.settled
 
-    def wait(self) -> None:
+    def wait(self, timeout: float = _PATIENCE) -> None:
         with contextlib.suppress(queue.Empty):
-            self.wake.get(timeout=_PATIENCE)
+            self.wake.get(timeout=timeout)
 
     def outcome(self) -> Any:  # noqa: ANN401 - the batch's own type, restored by submit()
         if self.error is None:
@@ -126,6 +128,8 @@ class GroupCommit:
         self._waiting: deque[_Unit] = deque()
         self._mutex = threading.Lock()  # protects the writer: its holder is the one thread that writes
         self._writing: sa.Connection | None = None  # the writer's connection, in a transaction
+        self._companions = 1  # units of the last group
+        self._gatherer: _Unit | None = None  # the leader's, while it waits for its companions
         self._leader: int | None = None  # the thread that holds the mutex, by its identifier
 
     def submit(self, batch: Batch[A, R], argument: A) -> R:
@@ -202,20 +206,43 @@ class GroupCommit:
     def _settle(self, unit: _Unit) -> bool:
         """Gets a unit settled, by another thread or by this one; says whether this thread led."""
         self._waiting.append(unit)
-        if self._mutex.locked():
-            unit.wait()
-        if unit.is_settled():
-            return False
-        # Only `with` is safe from an interrupt between taking the mutex and being bound to release it.
-        with self._mutex:
-            if unit.is_settled():
-                return False
-            try:
-                self._start_leading()
-                self._lead(unit)
-            finally:
-                self._stop_leading()
-        return True
+        while not unit.is_settled():
+            # To queue up for the mutex would be to wait for one more group after one's own unit is written.
+            if self._mutex.locked():
+                self._join_gathering()
+                unit.wait()
+                continue
+            # Only `with` is safe from an interrupt between taking the mutex and being bound to release it.
+            with self._mutex:
+                if not unit.is_settled():
+                    self._lead_own(unit)
+                    return True
+        return False
+
+    def _lead_own(self, unit: _Unit) -> None:
+        try:
+            self._start_leading()
+            self._gather(unit)
+            self._lead(unit)
+        finally:
+            self._stop_leading()
+
+    def _join_gathering(self) -> None:
+        gatherer = self._gatherer
+        if gatherer is not None and len(self._waiting) >= self._companions:
+            gatherer.wake.put(None)
+
+    def _gather(self, own: _Unit) -> None:
+        """Waits a moment for as many units as the last group had, since its threads may be about to write again.
+
+        Without this the first of them would write alone each time, before the others have been told. A thread
+        without companions never waits, and fewer and fewer are waited for where they do not come.
+        """
+        until = time.monotonic() + _GATHERING
+        self._gatherer = own
+        while len(self._waiting) < self._companions and (left := until - time.monotonic()) > 0:
+            own.wait(left)
+        self._gatherer = None
 
     def _start_leading(self) -> None:
         """Nothing is left of a leader that was interrupted even while it cleaned up."""
@@ -223,7 +250,7 @@ class GroupCommit:
         self._writer.roll_back()
 
     def _stop_leading(self) -> None:
-        self._leader = self._writing = None
+        self._leader = self._writing = self._gatherer = None
         self._writer.roll_back()
 
     def _pass_on(self) -> None:
@@ -244,6 +271,7 @@ class GroupCommit:
     def _lead(self, own: _Unit) -> None:
         group = _Group()
         units = self._take(own)
+        self._companions = max(len(units), self._companions // 2)
         try:
             for unit in units:
                 unit.group = group

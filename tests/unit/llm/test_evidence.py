@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 
@@ -218,6 +219,13 @@ def test_source_paths_of_a_piece_lead_into_the_whole_document(root: etree._Eleme
         assert leaf.value in look_up(root, leaf.source_path)
 
 
+def without_tail(element: etree._Element) -> etree._Element:
+    """A copy; not written out and read again, as lxml then may declare a prefix twice."""
+    copied = copy.deepcopy(element)
+    copied.tail = None
+    return copied
+
+
 def cut(root: etree._Element, data: st.DataObject) -> tuple[etree._Element, dict[str, dict[str, int]]]:
     """A piece of the root: some consecutive children of the root or of one of its children, wrapped in shells."""
     shells: dict[str, dict[str, int]] = {}
@@ -231,7 +239,7 @@ def cut(root: etree._Element, data: st.DataObject) -> tuple[etree._Element, dict
             name = etree.QName(child).localname
             shells[path][name] = shells[path].get(name, 0) + 1
         if not children or data.draw(st.booleans()):
-            shell.extend([etree.fromstring(etree.tostring(child, with_tail=False)) for child in children[start:]])
+            shell.extend([without_tail(child) for child in children[start:]])
             return piece, shells
         source = children[start]
         path = f"{'' if path == '.' else path + '/'}{etree.QName(source).localname}[1]"

@@ -119,8 +119,9 @@ def _dead(run_id: str) -> sa.ColumnElement[bool]:
 
 
 def _item(row: sa.Row[Any]) -> Item:
-    _, item_id, key, stage, status, result, error_class, error_message, attempts, payload_bytes = row._tuple()
-    return Item(item_id, key, stage, ItemStatus(status), result, error_class, error_message, attempts, payload_bytes)
+    columns: tuple[Any, ...] = tuple(row)
+    _, item_id, key, stage, status, *rest = columns
+    return Item(item_id, key, stage, ItemStatus(status), *rest)
 
 
 def _attempt(row: AttemptRow) -> AttemptRecord:

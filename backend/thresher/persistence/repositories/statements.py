@@ -72,8 +72,8 @@ def _finish() -> sa.Update:
         .where(*_held())
         .values(
             status=sa.bindparam("new_status"),
-            lease_owner=None,
-            lease_until=None,
+            lease_owner=sa.null(),
+            lease_until=sa.null(),
             failures=_item.failures + sa.bindparam("failed", type_=sa.Integer()),
             next_attempt_at=sa.bindparam("retry_at"),
             finished_at=sa.bindparam("ended_at"),
@@ -90,10 +90,10 @@ def _release() -> sa.Update:
         ITEMS.update()
         .where(*_held())
         .values(
-            status=ItemStatus.PENDING.value,
-            lease_owner=None,
-            lease_until=None,
-            attempts_started=_item.attempts_started - 1,
+            status=sa.literal_column(f"'{ItemStatus.PENDING.value}'"),
+            lease_owner=sa.null(),
+            lease_until=sa.null(),
+            attempts_started=_item.attempts_started - sa.literal_column("1"),
         )
     )
 
@@ -108,7 +108,7 @@ INSERT_NODE_FACTS: Final = NODE_FACTS.insert().inline()
 DELETE_NODE_FACTS: Final = NODE_FACTS.delete().where(NODE_FACTS.c.item_id == sa.bindparam("finished_item"))
 CLAIM: Final = _claim()
 FINISH: Final = _finish()
-FINISH_AND_DROP_PAYLOAD: Final = _finish().values(payload=None)
+FINISH_AND_DROP_PAYLOAD: Final = _finish().values(payload=sa.null())
 RELEASE: Final = _release()
 RENEW: Final = (
     ITEMS.update().where(_item.lease_owner == sa.bindparam("owner")).values(lease_until=sa.bindparam("until"))

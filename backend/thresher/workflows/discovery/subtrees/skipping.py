@@ -18,8 +18,8 @@ _MAX_KEPT = 1_024
 _MAX_LOOKS = 12
 _AFTER_NAME = b" \t\r\n/>"
 _BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
-# At least one target in so many is read element by element all the same, so that distinct names are counted.
-_MAX_STRIDE = 256
+# At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
+_MAX_STRIDE = 16
 
 
 class Skipper:
@@ -71,18 +71,65 @@ class Skipper:
         if end < 0 or self._is_sampled():
             return None
         inside = data[at - base : end]
-        if b"<!" in inside or b"<?" in inside or inside.count(b"=") > self._limits.max_attributes:
-            return None
-        if depth + inside.count(b"</") >= self._limits.max_depth:
+        if not self._is_plain(inside, depth):
             return None
         inner = self._inner_names(state, name)
-        if inner is None or any([each in inside and _holds_element(inside, each) for each in inner]):
+        if inner is None:
             return None
+        for each in inner:
+            if each in inside and _holds_element(inside, each):
+                return None
         return base + end + len(closing)
+
+    def siblings(self, window: Window, at: int, target: tuple[bytes, int], state: State) -> list[tuple[int, int]]:
+        """The places of the targets that follow one (name, depth) that ended at ``at`` with only blanks between.
+
+        They have its name and no namespaces of their own; as far as they are in the window and can be taken whole.
+        """
+        name, depth = target
+        inner = self._inner_names(state, name)
+        if inner is None or self._starts is None or self._is_sampled():
+            return []
+        data, base, closing = window.data, window.start, b"</" + name + b">"
+        places = []
+        end = first = at - base
+        start = self._starts.search(data, end)
+        while start is not None and start[1] == name and not data[end : start.start()].strip():
+            following = self._starts.search(data, start.end())
+            stop = data.find(closing, start.end(), following.start() if following else len(data))
+            if stop < 0 or not self._is_simple(data[start.start() : stop], depth):
+                break
+            end = stop + len(closing)
+            places.append((base + start.start(), base + end))
+            start = following
+        own = _local(name)
+        inside = data[first:end]
+        return [] if any(_holds_element(inside, each) for each in inner if each != own) else places
+
+    def _is_simple(self, element: bytes, depth: int) -> bool:
+        tag = element[: element.find(b">") + 1]
+        return (
+            len(element) < self._limits.max_subtree_bytes
+            and not tag.endswith(b"/>")
+            and b"xmlns" not in tag
+            and self._is_plain(element, depth)
+        )
 
     def note_new_names(self, *, are_new: bool) -> None:
         """Tells whether the last target read element by element had names not seen before: then look often."""
         self._stride = 1 if are_new else min(2 * self._stride, _MAX_STRIDE)
+
+    def _is_plain(self, inside: bytes, depth: int) -> bool:
+        """Whether markup holds tags and text only, too few to nest too deep or to have too many attributes.
+
+        A level takes at least 7 bytes (``<a></a>``), an attribute 5; most targets are too short to be counted.
+        """
+        if (b"!" in inside and b"<!" in inside) or (b"?" in inside and b"<?" in inside):
+            return False
+        levels, attributes = self._limits.max_depth - depth, self._limits.max_attributes
+        if len(inside) >= 7 * levels and inside.count(b"</") >= levels:
+            return False
+        return len(inside) < 5 * attributes or inside.count(b"=") <= attributes
 
     def _is_sampled(self) -> bool:
         self._until_sample -= 1
@@ -99,9 +146,13 @@ class Skipper:
                 self._inner.clear()
             wanted = {self._paths[number].steps[step].local for number, step in state.places}
             names = {local.removeprefix(NDC_PREFIX).encode() for local in wanted}
-            names.add(name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode()))
+            names.add(_local(name))
             self._inner[key] = None if "*" in wanted else tuple(sorted(names))
         return self._inner[key]
+
+
+def _local(name: bytes) -> bytes:
+    return name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode())
 
 
 def _holds_element(inside: bytes, name: bytes) -> bool:
