@@ -15,6 +15,7 @@ FACTS_SHOWN = 12
 VALUES_SHOWN = 4
 MARK = " ✗"  # behind a value that is not proved
 LABEL_WIDTH = 9
+PLACE_WIDTH = 30
 
 
 def print_facts(sample: Sequence[Mapping[str, Any]], total: int, console: Console) -> None:
@@ -22,8 +23,8 @@ def print_facts(sample: Sequence[Mapping[str, Any]], total: int, console: Consol
     if not sample:
         return
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column("facts", no_wrap=True, overflow="ellipsis", ratio=7)
+    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=PLACE_WIDTH)
+    table.add_column("facts", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("proved", justify="right", no_wrap=True, min_width=6)
     for fact in sample:
         fields = fact["fields"]
@@ -32,18 +33,20 @@ def print_facts(sample: Sequence[Mapping[str, Any]], total: int, console: Consol
         table.add_row(Text(_place(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style))
     console.print(table)
     if total > len(sample):
-        console.print(f"… and {total - len(sample):,} more, of which these are examples.", style="dim", markup=False)
+        console.print(f"{len(sample)} of {total:,} facts, some of each type.", style="dim", markup=False)
 
 
 def _place(path: str) -> str:
-    """The last two steps of a path, where a person looks first: ``PaxList/Pax[3]``."""
+    """The end of a path, where a person looks first: ``PaxList/Pax[3]``, or ``…/BaggageAllowance[2]``."""
     _, parent, node = ("/" + path).rsplit("/", 2)
-    return f"{parent.removesuffix('[1]')}/{node}" if parent else node
+    place = f"{parent.removesuffix('[1]')}/{node}" if parent else node
+    return place if len(place) <= PLACE_WIDTH else f"…/{node}"
 
 
 def _values(fields: Sequence[Mapping[str, Any]]) -> Text:
+    """The first values; those that are not proved come before the others."""
     text = Text()
-    for field in fields[:VALUES_SHOWN]:
+    for field in sorted(fields, key=lambda field: bool(field["grounded"]))[:VALUES_SHOWN]:
         text.append(f"{field['name']}=", style="dim")
         text.append(f"{field['value']}", style="" if field["grounded"] else "yellow")
         text.append("  " if field["grounded"] else f"{MARK}  ", style="bold red")
