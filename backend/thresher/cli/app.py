@@ -58,16 +58,21 @@ ProviderOption = Annotated[ProviderName | None, typer.Option(help="Who reads the
 ModelOption = Annotated[str | None, typer.Option(help="Name of the model (LLM_MODEL).")]
 
 
-@app.callback()
-def configure(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Facts from every subtree of a large XML document, each proved by its path in the source."""
-    if version:
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 # as Typer calls it
+    if wanted:
         from importlib.metadata import version as installed
 
         typer.echo(f"thresher {installed('thresher')}")
         raise typer.Exit
+
+
+@app.callback()
+def configure(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Facts from every subtree of a large XML document, each proved by its path in the source."""
 
 
 @app.command()

@@ -102,8 +102,11 @@ class Writer:
         if connection is None:
             return False
         try:
-            if connection.in_transaction():
-                connection.rollback()
+            transaction = connection.get_transaction()
+            if transaction is not None and transaction.is_active:
+                transaction.rollback()
+            elif transaction is not None:  # a commit failed: SQLAlchemy takes it for ended, the driver may not
+                connection.invalidate()
         except Exception:  # noqa: BLE001 - the connection is lost, and with it the transaction
             connection.invalidate()
         lost = connection.invalidated
