@@ -90,6 +90,7 @@ def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output)
         counts = discovery.store.counts(run.run_id)
         if run.planning_complete and not counts.open:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
+        discovery = discovery.read_as(run)
         discovery.client.check()
         return _go_on(discovery, run, output, sequential=sequential)
 
@@ -100,6 +101,7 @@ def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) 
         run = discovery.store.find_run(run_id)
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
+        discovery = discovery.read_as(run)
         discovery.client.check()
         retry_dead(discovery.db, run.run_id)
         return _go_on(discovery, run, output, sequential=sequential)
@@ -119,6 +121,8 @@ def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     display = ProgressDisplay(str(run.source.get("name", run.run_id)), quiet=output.quiet)
     with stop_on_signals(control, lambda: say(announcement)), display:
         report = discovery.runner.run(run.run_id, discovery.executor(run.mode), [display], control)
+    for change in discovery.client.fallbacks:
+        say(f"Note: {change}")
     result = _print_result(discovery, report, output)
     if report.error is not None:
         say(f"Error: {report.error['message']}")
