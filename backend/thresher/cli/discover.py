@@ -90,9 +90,7 @@ def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output)
         counts = discovery.store.counts(run.run_id)
         if run.planning_complete and not counts.open:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
-        discovery = discovery.read_as(run)
-        discovery.client.check()
-        return _go_on(discovery, run, output, sequential=sequential)
+        return _go_on(discovery.read_as(run), run, output, sequential=sequential)
 
 
 def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
@@ -101,14 +99,14 @@ def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) 
         run = discovery.store.find_run(run_id)
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
-        discovery = discovery.read_as(run)
-        discovery.client.check()
-        retry_dead(discovery.db, run.run_id)
-        return _go_on(discovery, run, output, sequential=sequential)
+        return _go_on(discovery.read_as(run), run, output, sequential=sequential, revive=True)
 
 
-def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool) -> ExitCode:
+def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool, revive: bool = False) -> ExitCode:
     """A further session works as this process is set, not as the earlier one was."""
+    discovery.client.check()
+    if revive:
+        retry_dead(discovery.db, run.run_id)
     mode, reason = choose_mode(discovery.settings, sequential=sequential)
     discovery.store.set_run_mode(run.run_id, mode, reason)
     return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)

@@ -61,9 +61,9 @@ def failures_explained() -> Iterator[None]:
     except ThresherError as error:
         say(f"Error: {error}")
         raise typer.Exit(exit_code_of(type(error).__name__)) from error
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         say("Interrupted.")
-        raise typer.Exit(ExitCode.INTERRUPTED) from error
+        _leave_at_once(ExitCode.INTERRUPTED)
     except BrokenPipeError as error:
         # The reader of our output has gone (``thresher facts ... | head``): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,6 +72,12 @@ def failures_explained() -> Iterator[None]:
         where = error.filename or "The output"
         say(f"Error: {where} cannot be read or written: {error.strerror or error}.{_hint(error)}")
         raise typer.Exit(ExitCode.FAILED) from error
+
+
+def _leave_at_once(code: ExitCode) -> None:
+    """Ends the process without waiting for threads whose requests are still on their way."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _hint(error: OSError) -> str:
