@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from thresher.cli.app import app
+import sys
+
+from thresher.cli.app import run
 
 
 def main() -> None:
     """Runs the command line."""
-    app()
+    sys.exit(run())
 
 
 if __name__ == "__main__":

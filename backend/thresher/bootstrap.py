@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def choose_mode(settings: Settings, *, sequential: bool = False) -> tuple[Mode, 
         return Mode.SEQUENTIAL, "--sequential was given"
     if not settings.enable_parallel_processing:
         return Mode.SEQUENTIAL, "ENABLE_PARALLEL_PROCESSING is false"
-    return Mode.PARALLEL, f"ENABLE_PARALLEL_PROCESSING is true, up to {settings.max_parallel_nodes} nodes at once"
+    return Mode.PARALLEL, "ENABLE_PARALLEL_PROCESSING is true"
 
 
 def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Executor:
@@ -73,14 +73,20 @@ def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Ex
 
 
 def choose_provider(settings: Settings) -> Provider:
-    """The provider that is asked for, or the first that is configured: azure, openai, else structural."""
+    """The provider that is asked for, or the first that is configured: azure, openai, else structural.
+
+    Where a model is meant (Azure half configured, a model's name without a key) its provider is chosen all the same:
+    it then says what is missing, and nobody takes the structural reading for the model's.
+    """
     if settings.llm_provider is not Provider.AUTO:
         return settings.llm_provider
     if settings.azure_openai_endpoint and settings.azure_openai_api_key:
         return Provider.AZURE
     if settings.openai_api_key or settings.openai_base_url:
         return Provider.OPENAI
-    return Provider.STRUCTURAL
+    if settings.azure_openai_endpoint or settings.azure_openai_api_key or settings.azure_openai_deployment:
+        return Provider.AZURE
+    return Provider.OPENAI if settings.llm_model else Provider.STRUCTURAL
 
 
 def make_client(settings: Settings, workers: int) -> ModelClient:
@@ -92,6 +98,8 @@ def make_client(settings: Settings, workers: int) -> ModelClient:
     provider = choose_provider(settings)
     if provider is Provider.STRUCTURAL:
         return StructuralClient()
+    if provider is Provider.LOCAL:
+        return _local_client(settings, workers)
     from thresher.llm.providers.openai import Connections, OpenAIClient  # noqa: PLC0415 # slow to import
 
     azure = provider is Provider.AZURE
@@ -101,6 +109,34 @@ def make_client(settings: Settings, workers: int) -> ModelClient:
         _azure_server(settings) if azure else _openai_server(settings),
         connections=Connections(workers=workers, timeout=settings.request_timeout_seconds),
         prices=Prices.load(settings.prices_file),
+    )
+
+
+def _local_client(settings: Settings, workers: int) -> ModelClient:
+    from thresher.llm.local_server import LocalModel  # noqa: PLC0415 # slow to import
+    from thresher.llm.providers.local import LocalClient  # noqa: PLC0415 # slow to import
+
+    model = LocalModel(gguf=settings.local_model_gguf, port=0, slots=workers)
+    return LocalClient(model, timeout=settings.request_timeout_seconds)
+
+
+def with_local_defaults(settings: Settings) -> Settings:
+    """Where the local model reads: what suits a model of 135 million parameters on one core, unless it was set.
+
+    Few requests at once, small subtrees and short answers (it repeats itself without bounds), patience.
+    """
+    if choose_provider(settings) is not Provider.LOCAL:
+        return settings
+    suited: dict[str, int | float] = {
+        "max_parallel_nodes": 2,
+        "max_subtree_bytes": 6_144,
+        "max_output_tokens": 600,
+        "answer_max_fields": 6,
+        "answer_max_value_length": 64,
+        "request_timeout_seconds": 300.0,
+    }
+    return settings.model_copy(
+        update={name: value for name, value in suited.items() if name not in settings.model_fields_set}
     )
 
 
@@ -126,7 +162,8 @@ def _azure_server(settings: Settings) -> AzureServer:
     }
     missing = [name for name, value in wanted.items() if not value]
     if missing:
-        raise BadConfiguration(f"The provider azure needs {', '.join(missing)}.")
+        names = " and ".join(missing)
+        raise BadConfiguration(f"The provider azure needs {names}: set what is missing, or use --provider structural.")
     endpoint, key, deployment = (value or "" for value in wanted.values())
     return AzureServer(endpoint, key, deployment, settings.openai_api_version)
 
@@ -149,6 +186,7 @@ def make_reader(
         masker=Masker() if settings.mask_pii else None,
         bounds=AnswerBounds(
             max_tokens=settings.max_output_tokens,
+            is_small_model=choose_provider(settings) is Provider.LOCAL,
             max_fields=settings.answer_max_fields,
             max_value_length=settings.answer_max_value_length,
             temperature=settings.temperature,
@@ -181,6 +219,7 @@ class Discovery:
 
     settings: Settings
     db: ThreadSafeDatabaseManager
+    closing: ExitStack
 
     @cached_property
     def store(self) -> SqlStore:
@@ -189,8 +228,10 @@ class Discovery:
 
     @cached_property
     def client(self) -> ModelClient:
-        """The model client, made at first use."""
-        return make_client(self.settings, self.settings.max_parallel_nodes)
+        """The model client, made at first use and closed with the database."""
+        client = make_client(self.settings, self.settings.max_parallel_nodes)
+        self.closing.callback(client.close)
+        return client
 
     @cached_property
     def runner(self) -> Runner:
@@ -205,14 +246,22 @@ class Discovery:
         """A fresh executor for one session."""
         return make_executor(mode, self.settings.max_parallel_nodes, self.db)
 
+    def read_as(self, run: Run) -> Discovery:
+        """The same with the reader that a run began with, so that its facts have one origin."""
+        return replace(self, settings=with_local_defaults(_with_reader_of(self.settings, run)))
+
+
+def _with_reader_of(settings: Settings, run: Run) -> Settings:
+    if run.provider is None:
+        return settings
+    provider = Provider(run.provider)
+    model = {Provider.OPENAI: "llm_model", Provider.AZURE: "azure_openai_deployment"}.get(provider)
+    kept: dict[str, object] = {"llm_provider": provider, **({model: run.model} if model else {})}
+    return settings.model_copy(update=kept)
+
 
 @contextmanager
 def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
-    with open_database(settings) as db:
-        discovery = Discovery(settings, db)
-        try:
-            yield discovery
-        finally:
-            if "client" in discovery.__dict__:
-                discovery.client.close()
+    with open_database(settings) as db, ExitStack() as closing:
+        yield Discovery(with_local_defaults(settings), db, closing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from rich.console import Console
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
 from thresher.cli.display import ProgressDisplay
 from thresher.cli.failures import ExitCode, exit_code_of, say
-from thresher.cli.summary import print_facts, print_summary
+from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.work import Mode, Run, RunReport, RunStatus
 from thresher.persistence.repositories.items import retry_dead
-from thresher.persistence.repositories.node_facts import fact_counts, stream_facts
+from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
 from thresher.workflows.discovery.discovery_workflow import WHOLE
@@ -51,16 +51,17 @@ class Wanted:
     files: Sequence[Path]
     paths: Sequence[str] = ()
     config: Path | None = None
+    limit: int | None = None
     sequential: bool = False
 
 
 def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     """One run per file, one after the other; the worst exit code of all."""
     nodes = load_configurations(wanted.config) if wanted.config is not None else ()
-    request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(settings))
-    mode = choose_mode(settings, sequential=wanted.sequential)
     worst = ExitCode.SUCCEEDED
     with open_discovery(settings) as discovery:
+        request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
+        mode = choose_mode(discovery.settings, sequential=wanted.sequential)
         for file in wanted.files:
             code = _discover_one(discovery, replace(request, path=file), mode, output)
             if code is ExitCode.INTERRUPTED:
@@ -89,8 +90,9 @@ def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output)
         counts = discovery.store.counts(run.run_id)
         if run.planning_complete and not counts.open:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
+        discovery = discovery.read_as(run)
         discovery.client.check()
-        return work_on(discovery, run, output, sequential=sequential)
+        return _go_on(discovery, run, output, sequential=sequential)
 
 
 def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
@@ -99,23 +101,34 @@ def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) 
         run = discovery.store.find_run(run_id)
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
+        discovery = discovery.read_as(run)
         discovery.client.check()
         retry_dead(discovery.db, run.run_id)
-        return work_on(discovery, run, output, sequential=sequential)
+        return _go_on(discovery, run, output, sequential=sequential)
 
 
-def work_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool = False) -> ExitCode:
+def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool) -> ExitCode:
+    """A further session works as this process is set, not as the earlier one was."""
+    mode, reason = choose_mode(discovery.settings, sequential=sequential)
+    discovery.store.set_run_mode(run.run_id, mode, reason)
+    return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)
+
+
+def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     """One session of a run, with progress on stderr and the result on stdout."""
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
-    mode = Mode.SEQUENTIAL if sequential else run.mode
     display = ProgressDisplay(str(run.source.get("name", run.run_id)), quiet=output.quiet)
     with stop_on_signals(control, lambda: say(announcement)), display:
-        report = discovery.runner.run(run.run_id, discovery.executor(mode), [display], control)
-    _print_result(discovery, report, output)
+        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), [display], control)
+    for change in discovery.client.fallbacks:
+        say(f"Note: {change}")
+    result = _print_result(discovery, report, output)
     if report.error is not None:
         say(f"Error: {report.error['message']}")
         return exit_code_of(str(report.error["class"]))
+    if report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
+        say(_failed_nodes(result))
     return EXIT_CODES[report.status]
 
 
@@ -129,15 +142,24 @@ def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:
     return summarize(run, report, fact_counts(discovery.db, run.run_id), matched, errors)
 
 
-def _print_result(discovery: Discovery, report: RunReport, output: Output) -> None:
+def _print_result(discovery: Discovery, report: RunReport, output: Output) -> dict[str, Any]:
     result = result_of(discovery, report)
     if output.as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
-        return
+        return result
     console = Console(highlight=False)
-    print_facts(stream_facts(discovery.db, report.run_id, include_ungrounded=True), console)
+    print_facts(sample_facts(discovery.db, report.run_id, FACTS_SHOWN), result["node_facts_extracted"], console)
     console.print()
     print_summary(result, console)
+    return result
+
+
+def _failed_nodes(result: Mapping[str, Any]) -> str:
+    """How many nodes failed, the commonest reason, and what to do."""
+    commonest = max(result["errors"], key=lambda error: error["count"])
+    failed, reason = f"{result['nodes_failed']} of {result['nodes_total']}", commonest["message"].rstrip(".")
+    hint = f"`thresher retry {result['run_id']}` tries them again."
+    return f"Error: {failed} nodes failed, most of all by {commonest['class']}: {reason}. {hint}"
 
 
 def _print_refusal(file: Path, error: ThresherError, output: Output) -> None:

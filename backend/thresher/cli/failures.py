@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
 import typer
+from typer.exceptions import TyperException
 
 from thresher.core import errors
 from thresher.core.errors import BadInput, ThresherError
@@ -31,10 +34,23 @@ def exit_code_of(error_class: str) -> ExitCode:
     return ExitCode.BAD_INPUT if is_bad_input else ExitCode.FAILED
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what breaks a line, or orders the terminal about
+
+
 def say(message: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(message.rstrip() + "\n")
+    """One line on stderr; control characters (in a file's name, in a server's words) are shown as escapes."""
+    line = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message.rstrip())
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def explain_usage(error: TyperException) -> None:
+    """One sentence for what was typed wrongly: an unknown command or option, a value that an option does not take."""
+    sentence = " ".join(error.format_message().replace("Value error, ", "").split())
+    context = getattr(error, "ctx", None)
+    if sentence:  # else the help has been printed instead
+        hint = f" `{context.command_path} --help` says what it takes." if context is not None else ""
+        say(f"Error: {sentence.rstrip('.')}.{hint}")
 
 
 @contextmanager
@@ -53,6 +69,10 @@ def failures_explained() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.SUCCEEDED) from error
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        say(f"Error: {error.strerror or error}{where}.")
+        where = error.filename or "The output"
+        say(f"Error: {where} cannot be read or written: {error.strerror or error}.{_hint(error)}")
         raise typer.Exit(ExitCode.FAILED) from error
+
+
+def _hint(error: OSError) -> str:
+    return " Make room, or choose another disk." if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from thresher.cli.failures import say
 from thresher.llm.local_server import LocalModel, RunningModel
 from thresher.llm.local_server import serve as serve_until_stopped
 
+__all__ = ["LocalModel", "serve"]
 
-def serve(port: int, gguf: Path | None, slots: int, context: int) -> None:
+
+def serve(model: LocalModel) -> None:
     """Serves until Ctrl-C.
 
     Raises:
@@ -17,8 +17,9 @@ def serve(port: int, gguf: Path | None, slots: int, context: int) -> None:
     """
 
     def announce(running: RunningModel) -> None:
-        say(f"{running.name} answers at {running.base_url} (OpenAI-compatible, {slots} at once). In another terminal:")
-        say(f"  OPENAI_BASE_URL={running.base_url} LLM_MODEL={running.name} thresher discover FILE")
+        say(f"{running.name} answers at {running.base_url} (OpenAI-compatible, {model.slots} requests at once).")
+        say("In another terminal:")
+        say(f"  OPENAI_BASE_URL={running.base_url} MAX_PARALLEL_NODES={model.slots} thresher discover FILE")
         say("Ctrl-C ends it.")
 
-    serve_until_stopped(LocalModel(gguf=gguf, port=port, slots=slots, context_tokens=context), announce)
+    serve_until_stopped(model, announce)

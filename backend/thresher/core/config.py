@@ -12,18 +12,24 @@ from thresher.core.errors import BadConfiguration
 
 
 class Provider(StrEnum):
-    """Who reads the subtrees. ``AUTO`` takes the first that is configured: azure, openai, else structural."""
+    """Who reads the subtrees. ``AUTO`` takes the first that is configured: azure, openai, else structural.
+
+    ``LOCAL`` is a small real model on this machine.
+    """
 
     AUTO = "auto"
     STRUCTURAL = "structural"
     OPENAI = "openai"
     AZURE = "azure"
+    LOCAL = "local"
 
 
 class Settings(BaseSettings):
     """Everything that can be set by environment variable or in ``.env``; ``.env.example`` explains each."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str = "sqlite:///thresher.db"
     enable_parallel_processing: bool = True
@@ -37,6 +43,7 @@ class Settings(BaseSettings):
     azure_openai_api_key: SecretStr | None = None
     azure_openai_deployment: str | None = None
     openai_api_version: str = "2024-10-21"
+    local_model_gguf: Path | None = None
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
     max_output_tokens: int = Field(default=4096, ge=16)
     temperature: float = Field(default=0.0, ge=0, le=2)
@@ -52,7 +59,7 @@ class Settings(BaseSettings):
 
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
-    max_depth: int = Field(default=256, ge=1, le=1_024)
+    max_depth: int = Field(default=256, ge=1, le=256)  # lxml takes no deeper subtree
     keep_payloads: bool = False
 
     log_level: str = Field(default="WARNING", pattern="^(?i:debug|info|warning|error|critical)$")
@@ -63,12 +70,34 @@ def load_settings(**overrides: object) -> Settings:
     """Reads the settings of this process; ``overrides`` win over the environment.
 
     Raises:
-        BadConfiguration: a variable is unusable; the message names each one and says why.
+        BadConfiguration: a variable or the file ``.env`` is unusable; the message names each one and says why.
     """
     try:
+        _check_file(Path(str(Settings.model_config["env_file"])))
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as error:
         raise BadConfiguration(_explain(error)) from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuses a file of settings with lines that would be passed over.
+
+    Raises:
+        BadConfiguration: it cannot be read, or a line cannot; the message does not repeat the line, it may hold a key.
+    """
+    if not path.is_file():
+        return
+    from dotenv.parser import parse_stream  # noqa: PLC0415 # few have such a file
+
+    try:
+        with path.open(encoding="utf-8") as stream:
+            broken = [binding.original.line for binding in parse_stream(stream) if binding.error]
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+    except OSError as error:
+        raise BadConfiguration(f"{path} cannot be read: {error.strerror}.") from error
+    if broken:
+        raise BadConfiguration(f"{path}, line {broken[0]}: this is no NAME=value. Mend the line, or begin it with #.")
 
 
 def _explain(error: ValidationError) -> str:
@@ -77,4 +106,8 @@ def _explain(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg'].lower()}"
         for problem in error.errors(include_input=False, include_url=False)
     ]
-    return "Unusable settings: " + "; ".join(sentences) + ". See .env.example for what each variable takes."
+    return (
+        "Unusable settings: "
+        + "; ".join(sentences)
+        + ". Change it in the environment or in .env; .env.example says what each variable takes."
+    )

@@ -176,8 +176,9 @@ class _Session:
         self._executor.close(wait=False)
         try:
             self._end()
-        except ThresherError:
-            log.warning("the run could not be marked as stopped", run_id=self._run.run_id, exc_info=True)
+        except ThresherError as failure:
+            if str(failure) != str(error):
+                log.warning("the run could not be marked as stopped", run_id=self._run.run_id, reason=str(failure))
 
     def _end(self) -> RunReport:
         """Gives back what is still held, stores the report and tells it."""
@@ -193,6 +194,9 @@ class _Session:
         """One claim to its end; called by the executor, in a worker thread or in this one."""
         try:
             completion = self._attempts.make(claim, self._run)
+        except ThresherError as error:
+            self._control.fail(error)  # the store's own words say it all, and say it once
+            return
         except Exception as error:
             log.exception("an attempt could not be stored", run_id=claim.run_id, key=claim.key)
             self._control.fail(error)
@@ -243,8 +247,8 @@ class _Session:
             while not ended.wait(self._options.lease / 3):
                 try:
                     self._store.renew(self._owner, self._options.lease)
-                except ThresherError:
-                    log.warning("leases could not be renewed", owner=self._owner, exc_info=True)
+                except ThresherError as failure:
+                    log.warning("leases could not be renewed", owner=self._owner, reason=str(failure))
 
         keeper = Thread(target=keep, name="thresher-leases", daemon=True)
         keeper.start()

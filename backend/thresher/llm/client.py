@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,7 @@ class ModelRequest:
     ``system`` and ``schema`` are the same objects for a whole run: they stand first in the prompt, so that a
     provider's prefix cache hits, and their encoding is kept. ``user`` is context lines and then the subtree;
     ``subtree`` is the XML exactly as it stands in ``user``. ``history`` holds (role, content) of a re-ask, in
-    order, after ``user``.
+    order, after ``user``; ``examples`` holds (question, answer) turns that stand before it, constant for a run.
     """
 
     system: str
@@ -26,6 +27,7 @@ class ModelRequest:
     max_output_tokens: int
     temperature: float = 0.0
     history: tuple[tuple[str, str], ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ class ModelClient(Protocol):
     @property
     def leaves_machine(self) -> bool:
         """False where nothing of a request leaves this process, so that nothing needs masking."""
+
+    @property
+    def fallbacks(self) -> Sequence[str]:
+        """What the server would not take and what is sent instead, a sentence each, in the order it happened."""
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once: no retry of its own, so that the engine's limiter sees every request.

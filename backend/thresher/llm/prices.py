@@ -67,8 +67,10 @@ class Prices:
 def _read(path: Path) -> Any:  # noqa: ANN401  # checked by _table
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfiguration(f"The prices file {path} cannot be read: {error}.") from error
+    except OSError as error:
+        raise BadConfiguration(f"The prices file {path} cannot be read: {error.strerror}. See PRICES_FILE.") from error
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"The prices file {path} is not UTF-8 text (byte {error.start}).") from error
     if path.suffix.lower() in {".yaml", ".yml"}:
         return _read_yaml(path, text)
     try:

@@ -281,6 +281,17 @@ def _why_unusable(url: sa.URL, error: exc.SQLAlchemyError | sqlite3.Error) -> st
     )
 
 
+_RIGHTS = "cannot be written: check the rights of the file and of its folder"
+_FILE_PROBLEMS = {
+    sqlite3.SQLITE_NOTADB: "is no database file: name another file in DATABASE_URL",
+    sqlite3.SQLITE_FULL: "cannot be written, the disk is full: make room, or name another file in DATABASE_URL",
+    sqlite3.SQLITE_CORRUPT: "is damaged: put a backup in its place, or name another file in DATABASE_URL",
+    sqlite3.SQLITE_CANTOPEN: _RIGHTS,
+    sqlite3.SQLITE_READONLY: _RIGHTS,
+    sqlite3.SQLITE_PERM: _RIGHTS,
+}
+
+
 def _why_file_unusable(path: Path, error: exc.SQLAlchemyError | sqlite3.Error) -> str:
     if not path.parent.is_dir():
         return f"The database {path} cannot be created: the folder {path.parent} does not exist."
@@ -288,10 +299,8 @@ def _why_file_unusable(path: Path, error: exc.SQLAlchemyError | sqlite3.Error) -
         return f"The database {path} cannot be opened: it is a folder."
     driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
     code = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_NOTADB:
-        return f"{path} is not a database: name another file in DATABASE_URL."
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        return f"The database {path} cannot be written: check the rights of the file and of its folder."
+    if code in _FILE_PROBLEMS:
+        return f"The database {path} {_FILE_PROBLEMS[code]}."
     return f"The database {path} cannot be opened: {driver_error}."
 
 

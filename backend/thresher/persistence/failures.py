@@ -8,8 +8,9 @@ from sqlalchemy import exc
 
 from thresher.core.errors import DatabaseUnavailable, StorageFailed
 
+_FULL = "the disk is full; make room and try again"
 _SQLITE_BROKEN = {
-    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: "the database is read-only",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
     sqlite3.SQLITE_CORRUPT: "the database file is damaged",
@@ -27,7 +28,7 @@ _SQLITE_PASSING = {
 
 # SQLSTATE codes, longest prefix first: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES_BROKEN = {
-    "53100": "the disk is full",
+    "53100": _FULL,
     "25006": "the database is read-only",
     "58": "the disk reports an error",
     "XX": "the database is damaged",

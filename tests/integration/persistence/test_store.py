@@ -24,7 +24,12 @@ from thresher.engine.work import (
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
-from thresher.persistence.repositories.node_facts import fact_counts, insert_node_facts, stream_facts
+from thresher.persistence.repositories.node_facts import (
+    fact_counts,
+    insert_node_facts,
+    sample_facts,
+    stream_facts,
+)
 from thresher.persistence.repositories.store import SqlStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -355,3 +360,30 @@ def test_ungrounded_values_are_counted_but_exported_only_when_asked_for(
     assert everything[0]["record"] == {"f0": "v", "f1": "lie"}
     counts = fact_counts(db, run.run_id)
     assert (counts.facts, counts.fields_total, counts.fields_grounded) == (3, 3, 1)
+
+
+def test_the_mode_of_a_run_is_that_of_its_newest_session(store: SqlStore, run: Run) -> None:
+    store.set_run_mode(run.run_id, Mode.SEQUENTIAL, "--sequential was given")
+    changed = store.get_run(run.run_id)
+    assert (changed.mode, changed.mode_reason) == (Mode.SEQUENTIAL, "--sequential was given")
+    with pytest.raises(NotFound):
+        store.set_run_mode("r0", Mode.PARALLEL, "")
+
+
+def test_a_sample_has_facts_of_every_type_in_document_order(
+    store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
+) -> None:
+    store.add_items(run.run_id, specs(9), planned=9)
+    for claim in reversed(store.claim(run.run_id, "me", 9, 60)):
+        number = claim.position[0]
+        fact = a_fact("Pax" if number < 7 else "Offer", "+-") | {"section_path": f"/Order/{number}"}
+        store.finish(succeeded(claim, records=[fact]))
+
+    def paths(limit: int) -> list[object]:
+        return [fact["section_path"] for fact in sample_facts(db, run.run_id, limit)]
+
+    assert paths(2) == ["/Order/0", "/Order/7"]
+    assert paths(5) == ["/Order/0", "/Order/1", "/Order/2", "/Order/7", "/Order/8"]
+    assert len(paths(50)) == 9
+    fields: object = sample_facts(db, run.run_id, 1)[0]["fields"]
+    assert [field["grounded"] for field in fields] == [True, False]  # type: ignore[attr-defined]

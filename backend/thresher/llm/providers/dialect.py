@@ -68,8 +68,12 @@ class Dialect:
         system = self._system(request)
         if self.sends_cache_key:
             head["prompt_cache_key"] = sha256(system.encode()).hexdigest()[:32]
-        opening = f'{json.dumps(head)[:-1]}, "messages": [{{"role": "system", "content": {json.dumps(system)}}}, '
-        return (opening + '{"role": "user", "content": ').encode(), b"}"
+        turns = [("system", system)]
+        for question, answer in request.examples:
+            turns += [("user", question), ("assistant", answer)]
+        messages = "".join(f"{json.dumps({'role': role, 'content': text})}, " for role, text in turns)
+        opening = f'{json.dumps(head)[:-1]}, "messages": [{messages}{{"role": "user", "content": '
+        return opening.encode(), b"}"
 
     def _response_format(self, request: ModelRequest) -> dict[str, Any] | None:
         return {

@@ -161,7 +161,8 @@ class OpenAIClient:
         self._http.close()
 
     def _body(self, request: ModelRequest, dialect: Dialect) -> bytes:
-        key = (request.schema, request.system, request.max_output_tokens, request.temperature, dialect)
+        constant = (request.schema, request.system, request.examples, request.max_output_tokens, request.temperature)
+        key = (*constant, dialect)
         envelope = self._envelopes.get(key)
         if envelope is None:
             if len(self._envelopes) >= _MAX_ENVELOPES:

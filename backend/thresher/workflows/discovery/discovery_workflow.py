@@ -35,13 +35,17 @@ ReaderFactory = Callable[[Run, NodeConfiguration | None], NodeReader]
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryRequest:
-    """What is wanted of a document. Without ``paths`` and ``nodes`` the paths are chosen from its structure."""
+    """What is wanted of a document. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
+
+    ``limit`` takes only the first subtrees, in document order.
+    """
 
     path: Path
     paths: Sequence[str] = ()
     nodes: Sequence[NodeConfiguration] = ()
     limits: Limits = field(default_factory=Limits)
     workspace: str = "default"
+    limit: int | None = None
 
 
 class DiscoveryWorkflow:
@@ -80,6 +84,7 @@ class DiscoveryWorkflow:
                 "chosen": not (request.paths or nodes),
                 "nodes": [node.model_dump(by_alias=True, exclude_none=True) for node in nodes],
                 "limits": asdict(request.limits),
+                "limit": request.limit,
             },
             mode=mode,
             mode_reason=mode_reason,
@@ -100,7 +105,7 @@ class DiscoveryWorkflow:
         texts = _texts(run.options["paths"])
         disabled = {node.path for node in _nodes(run) if not node.enabled}
         found = False
-        for subtree in split(document, parse_paths(texts), limits):
+        for subtree in _first(split(document, parse_paths(texts), limits), run.options.get("limit")):
             found = True
             yield _spec(subtree, disabled)
         if not found:
@@ -140,6 +145,19 @@ class DiscoveryWorkflow:
 def subtree_items(subtrees: Iterable[Subtree]) -> Iterator[ItemSpec]:
     """The items of subtrees that were split by the caller."""
     return (_spec(subtree, frozenset()) for subtree in subtrees)
+
+
+def _first(subtrees: Iterator[Subtree], limit: object) -> Iterator[Subtree]:
+    """The first ``limit`` matches (all of them where it is no number); they end in another order where they nest."""
+    ended = 0
+    for subtree in subtrees:
+        if not isinstance(limit, int):
+            yield subtree
+        elif subtree.target < limit:
+            yield subtree
+            ended += not subtree.pieces_follow
+            if ended == limit:
+                return
 
 
 def _spec(subtree: Subtree, disabled: frozenset[str] | set[str]) -> ItemSpec:

@@ -21,7 +21,7 @@ from thresher.llm.structured import AnswerLadder
 from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
 from thresher.workflows.discovery.configurations import NodeConfiguration
 from thresher.workflows.discovery.node_facts import FactValue, NodeFact
-from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_RECORD, load_prompt
+from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_FACTS_SMALL, NODE_RECORD, Prompt, load_prompt
 
 _NOTHING_HIDDEN = Pseudonyms()
 
@@ -41,10 +41,12 @@ class Node:
 class AnswerBounds:
     """Bounds on an answer, for models that do not know when to stop; None leaves it open.
 
-    ``max_tokens``: of one answer. ``max_fields``: entries of fields and references. ``max_value_length``: characters.
+    ``is_small_model`` asks in fewer words. ``max_tokens``: of one answer.
+    ``max_fields``: entries of fields and references. ``max_value_length``: characters.
     """
 
     max_tokens: int = 4096
+    is_small_model: bool = False
     max_fields: int | None = None
     max_value_length: int | None = None
     temperature: float = 0.0
@@ -68,10 +70,11 @@ class NodeReader:
         self._client = client
         self._masker = masker if client.leaves_machine else None
         self._bounds = bounds or AnswerBounds()
-        self._context_lines = _context_lines(document or {})
+        self._context_lines = "" if self._bounds.is_small_model else _context_lines(document or {})
         self._record = _record_schema(configuration)
         self._schema = self._record.response if self._record is not None else _fields_schema(self._bounds)
-        self._system = self._system_prompt(configuration)
+        self._prompt = self._choose_prompt()
+        self._system = _with_instructions(self._prompt.text, configuration)
         self._ladder = AnswerLadder()
 
     @property
@@ -100,6 +103,7 @@ class NodeReader:
             schema=self._schema,
             max_output_tokens=self._bounds.max_tokens,
             temperature=self._bounds.temperature,
+            examples=self._prompt.examples,
         )
         context.raise_if_stopping()
         if self._record is not None:
@@ -145,12 +149,17 @@ class NodeReader:
             record=found.record,
         )
 
-    def _system_prompt(self, configuration: NodeConfiguration | None) -> str:
-        """Constant for all subtrees of a path: the rules, then the user's own instructions."""
-        prompt = load_prompt(NODE_FACTS if self._record is None else NODE_RECORD).text
-        if configuration is None or not configuration.instructions:
-            return prompt
-        return f"{prompt}\n\nInstructions for this kind of subtree\n{configuration.instructions.strip()}"
+    def _choose_prompt(self) -> Prompt:
+        if self._record is not None:
+            return load_prompt(NODE_RECORD)
+        return load_prompt(NODE_FACTS_SMALL if self._bounds.is_small_model else NODE_FACTS)
+
+
+def _with_instructions(rules: str, configuration: NodeConfiguration | None) -> str:
+    """Constant for all subtrees of a path: the rules, then the user's own instructions."""
+    if configuration is None or not configuration.instructions:
+        return rules
+    return f"{rules}\n\nInstructions for this kind of subtree\n{configuration.instructions.strip()}"
 
 
 @dataclass(frozen=True, slots=True)

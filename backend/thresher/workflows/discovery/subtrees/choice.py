@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from thresher.workflows.discovery.subtrees.detection import Detection
 from thresher.workflows.discovery.subtrees.path_tree import OTHERS, PathNode
-from thresher.workflows.discovery.subtrees.paths import NDC_PREFIX
+from thresher.workflows.discovery.subtrees.paths import MAX_PATH_CHARACTERS, NDC_PREFIX
 
 MAX_CHOSEN = 64
 _LISTS = "DataLists"
@@ -15,7 +15,7 @@ _LISTS = "DataLists"
 _NDC_MEMBERS = frozenset({"OrderItem", "Offer", "OfferItem", "SelectedOffer", "ALaCarteOfferItem"})
 _MIN_COVERAGE = 0.5  # of the document's bytes, by repeated elements, to prefer them
 _DOMINANT = 0.8  # of its parent's bytes: the parent is only a wrapper
-_WRAPPED = 0.9  # of its parent's bytes: every parent is only a wrapper
+_WRAPPED = 0.75  # of its parent's bytes: every parent is only a wrapper
 _THIN_BYTES = 120  # a leaf of this size says too little on its own
 _TINY_BYTES = 48
 
@@ -134,4 +134,5 @@ def _dominant_child(node: PathNode) -> PathNode | None:
 
 
 def _texts(nodes: Iterable[PathNode]) -> list[str]:
-    return [node.path for node in sorted(nodes, key=lambda node: -node.total)[:MAX_CHOSEN]]
+    paths = [node.path for node in sorted(nodes, key=lambda node: -node.total)[:MAX_CHOSEN]]
+    return [path for path in paths if len(path) <= MAX_PATH_CHARACTERS // MAX_CHOSEN] or paths[:1]

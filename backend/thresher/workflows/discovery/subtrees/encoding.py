@@ -26,7 +26,7 @@ _PATTERNS = (
 )
 _DECLARATION = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:\-]*)["']""")
 # Text codecs of Python that are no character encodings of documents.
-_NOT_FOR_DOCUMENTS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7"})
+_NOT_FOR_DOCUMENTS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"})
 _PROBES = (bytes(range(256)), b"\x1b$B0!\x1b(B", b"~{VPND~}")
 _STATELESS_WIDE = frozenset({"utf-16-le", "utf-16-be"})
 
@@ -117,7 +117,7 @@ def _known(declared: str, name: str) -> str:
         info = codecs.lookup(declared)
     except LookupError:
         info = None
-    if info is None or info.name in _NOT_FOR_DOCUMENTS or not _is_text(info):
+    if info is None or info.name.replace("_", "-") in _NOT_FOR_DOCUMENTS or not _is_text(info):
         raise MalformedDocument(
             f"{name} declares the encoding {declared!r}, which is not known. Save it as UTF-8.", line=1, column=1
         )

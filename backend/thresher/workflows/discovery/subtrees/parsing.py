@@ -131,6 +131,16 @@ class GuardedParser:
             f"{self._name} is refused at line {line}, column {column}: {why}.", line=line, column=column
         )
 
+    def refuse_depth(self) -> NoReturn:
+        """Refuses a document whose elements are nested too deep.
+
+        Raises:
+            UnsafeDocument: always.
+        """
+        self.refuse(
+            f"its elements are nested deeper than {self._limits.max_depth}; raise MAX_DEPTH if you trust the document"
+        )
+
     def check_alone(self, xml: bytes) -> None:
         """Refuses a document whose subtree cannot be read without the document's DTD.
 
@@ -162,7 +172,10 @@ class GuardedParser:
             self.refuse(f"a tag, comment or instruction is longer than {self._limits.max_token_bytes:,} bytes")
 
     def _refuse_entity(self, name: str, *_: object) -> NoReturn:
-        self.refuse(f"it declares the entity {name!r}; entities can read files and explode, so none is accepted")
+        self.refuse(
+            f"it declares the entity {name!r}; entities can read files and explode, so none is accepted: "
+            "have it written without them"
+        )
 
     def _refuse_reference(self, *_: object) -> NoReturn:
         self.refuse("it refers to an external entity; none is read")

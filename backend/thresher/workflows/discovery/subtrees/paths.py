@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from thresher.core.errors import BadConfiguration
 
 MAX_PATHS = 256
-MAX_STEPS = 64
-MAX_PATH_CHARACTERS = 4_096
+MAX_STEPS = 1_024  # of one path
+MAX_ALL_STEPS = 4_096
+MAX_PATH_CHARACTERS = 65_536
 NDC_PREFIX = "IATA_"
 
-_NAME = r"[^\W\d][\w.\-\u00b7]*"
+# Whatever XML takes for a name and means nothing here; the document's names have been checked by its parser.
+_NAME = r"""(?![\d.\-])[^\s/\[\]@{}:*='"|()<>&,;!?#$%^+\\]+"""
 _STEP = re.compile(rf"(?:\{{(?P<uri>[^{{}}]*)\}}|{_NAME}:)?(?P<local>\*|{_NAME})")
 _POSITION = re.compile(r"\[\s*([0-9]{1,10})\s*\]")
 _CONDITION = re.compile(
@@ -75,7 +77,10 @@ def parse_paths(texts: Sequence[str]) -> tuple[SubtreePath, ...]:
     """
     if len(texts) > MAX_PATHS:
         raise BadConfiguration(f"{len(texts)} paths were given; at most {MAX_PATHS} can be followed at once.")
-    return tuple(dict.fromkeys(parse_path(text) for text in texts))
+    paths = tuple(dict.fromkeys(parse_path(text) for text in texts))
+    if sum(len(path.steps) for path in paths) > MAX_ALL_STEPS:
+        raise BadConfiguration(f"The paths have more than {MAX_ALL_STEPS:,} steps in all. Give fewer or shorter ones.")
+    return paths
 
 
 def parse_path(text: str) -> SubtreePath:

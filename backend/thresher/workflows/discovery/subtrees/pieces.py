@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -96,20 +97,24 @@ class PieceCutter:
         return self._piece(self._parts, b"", shells, follows=False)
 
     def _add(self, token: Token) -> None:
-        {Kind.START: self._open, Kind.EMPTY: self._begin_unit, Kind.END: self._close}.get(token.kind, self._begin_unit)(
-            token
-        )
+        if token.kind is Kind.START:
+            self._open(token)
+        elif token.kind is Kind.END:
+            self._close(token)
+        else:
+            self._begin_unit(token)
+            self._make_room(len(self._stack))
 
     def _open(self, token: Token) -> None:
         name = token.name
-        ordinal = self._begin_unit(token, tag=True)
+        ordinal = self._begin_unit(token)
         self._stack.append(_Open(self._parts[-1].xml, name, ordinal))
         self._closing += len(name) + 3
         if len(self._stack) == 1:
             self._first = len(self._parts)
         self._make_room(len(self._stack) - 1)
 
-    def _begin_unit(self, token: Token, *, tag: bool = False) -> int:
+    def _begin_unit(self, token: Token) -> int:
         """Appends a token as a new child of the innermost element; returns its number among its namesakes."""
         ordinal = 1
         if self._stack:
@@ -119,8 +124,6 @@ class PieceCutter:
                 parent.unit_name = _local(token.name)
                 ordinal = parent.counts[parent.unit_name] = parent.counts.get(parent.unit_name, 0) + 1
         self._append(token)
-        if not tag:
-            self._make_room(len(self._stack))
         return ordinal
 
     def _close(self, token: Token) -> None:
@@ -233,7 +236,7 @@ def shorten(tag: bytes, longest: int) -> bytes:
 def _seen_paths(around: Sequence[_Open]) -> list[str]:
     """The paths of nested open elements within the present piece, the outermost being its root."""
     paths = ["."]
-    for parent, element in zip(around, around[1:], strict=False):
+    for parent, element in itertools.pairwise(around):
         before = "" if paths[-1] == "." else paths[-1] + "/"
         paths.append(f"{before}{element.local}[{element.ordinal - parent.missing.get(element.local, 0)}]")
     return paths

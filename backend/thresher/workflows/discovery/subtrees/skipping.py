@@ -16,10 +16,11 @@ MORE = -1
 _MAX_NAMES = 64
 _MAX_KEPT = 1_024
 _MAX_LOOKS = 12
+_SLASH = ord("/")
 _AFTER_NAME = b" \t\r\n/>"
 _BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
-# At least one target in so many is read element by element all the same, so that distinct names are counted.
-_MAX_STRIDE = 256
+# At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
+_MAX_STRIDE = 16
 
 
 class Skipper:
@@ -36,6 +37,7 @@ class Skipper:
         self._limits = limits
         self._names: set[bytes] = set()
         self._starts: re.Pattern[bytes] | None = None
+        self._expect({path.steps[-1].local.encode() for path in paths} - {b"*"})
         self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
         self._until_sample = 1
         self._stride = 1
@@ -44,9 +46,12 @@ class Skipper:
         """Notes the name, as written, of a target: more of them may follow."""
         found = _RAW_NAME.match(window.data, start - window.start)
         if found and found[1] not in self._names and len(self._names) < _MAX_NAMES:
-            self._names.add(found[1])
-            names = b"|".join(map(re.escape, sorted(self._names)))
-            self._starts = re.compile(rb"<(%s)[\s/>]" % names)
+            self._expect({found[1]})
+
+    def _expect(self, names: set[bytes]) -> None:
+        self._names.update(sorted(names)[: _MAX_NAMES - len(self._names)])
+        if self._names:
+            self._starts = re.compile(rb"<(%s)[\s/>]" % b"|".join(map(re.escape, sorted(self._names))))
 
     def next_start(self, window: Window, at: int) -> tuple[int, int, bytes]:
         """The next tag with the name of a target: start, end, name; (-1, end of the window) where there is none."""
@@ -71,18 +76,66 @@ class Skipper:
         if end < 0 or self._is_sampled():
             return None
         inside = data[at - base : end]
-        if b"<!" in inside or b"<?" in inside or inside.count(b"=") > self._limits.max_attributes:
-            return None
-        if depth + inside.count(b"</") >= self._limits.max_depth:
+        if not self._is_plain(inside, depth):
             return None
         inner = self._inner_names(state, name)
-        if inner is None or any([each in inside and _holds_element(inside, each) for each in inner]):
+        if inner is None:
             return None
+        for each in inner:
+            if each in inside and _holds_element(inside, each):
+                return None
         return base + end + len(closing)
+
+    def siblings(self, window: Window, at: int, target: tuple[bytes, int], state: State) -> list[tuple[int, int]]:
+        """The places of the targets that follow one (name, depth) that ended at ``at`` with only blanks between.
+
+        They have its name and no namespaces of their own; as far as they are in the window and can be taken whole.
+        """
+        name, depth = target
+        inner = self._inner_names(state, name)
+        if inner is None or self._starts is None or self._is_sampled():
+            return []
+        data, base, closing = window.data, window.start, b"</" + name + b">"
+        places = []
+        end = first = at - base
+        start = self._starts.search(data, end)
+        while start is not None and start[1] == name and not data[end : start.start()].strip():
+            begin, following = start.start(), self._starts.search(data, start.end())
+            stop = data.find(closing, start.end(), following.start() if following else len(data))
+            if stop < 0 or not self._is_simple(data[begin:stop], depth):
+                break
+            end = stop + len(closing)
+            places.append((base + begin, base + end))
+            start = following
+        inside, own = data[first:end], _local(name)
+        others = any(_holds_element(inside, each) for each in inner if each != own)
+        return [] if others or _is_written_otherwise(inside, name, own) else places
+
+    def _is_simple(self, element: bytes, depth: int) -> bool:
+        """Whether an element (without its end tag) is neither empty, nor large, nor declares namespaces itself."""
+        end_of_tag = element.find(b">")
+        return (
+            len(element) < self._limits.max_subtree_bytes
+            and element[end_of_tag - 1] != _SLASH
+            and element.find(b"xmlns", 0, end_of_tag) < 0
+            and self._is_plain(element, depth)
+        )
 
     def note_new_names(self, *, are_new: bool) -> None:
         """Tells whether the last target read element by element had names not seen before: then look often."""
         self._stride = 1 if are_new else min(2 * self._stride, _MAX_STRIDE)
+
+    def _is_plain(self, inside: bytes, depth: int) -> bool:
+        """Whether markup holds tags and text only, too few to nest too deep or to have too many attributes.
+
+        A level takes at least 7 bytes (``<a></a>``), an attribute 5; most targets are too short to be counted.
+        """
+        if (b"!" in inside and b"<!" in inside) or (b"?" in inside and b"<?" in inside):
+            return False
+        levels, attributes = self._limits.max_depth - depth, self._limits.max_attributes
+        if len(inside) >= 7 * levels and inside.count(b"</") >= levels:
+            return False
+        return len(inside) < 5 * attributes or inside.count(b"=") <= attributes
 
     def _is_sampled(self) -> bool:
         self._until_sample -= 1
@@ -99,9 +152,13 @@ class Skipper:
                 self._inner.clear()
             wanted = {self._paths[number].steps[step].local for number, step in state.places}
             names = {local.removeprefix(NDC_PREFIX).encode() for local in wanted}
-            names.add(name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode()))
+            names.add(_local(name))
             self._inner[key] = None if "*" in wanted else tuple(sorted(names))
         return self._inner[key]
+
+
+def _local(name: bytes) -> bytes:
+    return name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode())
 
 
 def _holds_element(inside: bytes, name: bytes) -> bool:
@@ -115,3 +172,16 @@ def _holds_element(inside: bytes, name: bytes) -> bool:
         if after in _AFTER_NAME and before in _BEFORE_NAME:
             return True
     return True
+
+
+def _is_written_otherwise(inside: bytes, name: bytes, own: bytes) -> bool:
+    """Whether some markup may hold an element of a local name with another prefix than in ``name``."""
+    here = b"<" + name
+    for before in (b"<", b":", b"_"):
+        variant = before + own
+        if here.endswith(variant):
+            if before != b"<" and inside.count(variant) != inside.count(here) + inside.count(b"/" + name):
+                return True
+        elif variant in inside:
+            return True
+    return False

@@ -97,7 +97,10 @@ class SourceDocument:
     def sha256(self) -> str:
         """The SHA-256 of the file as it lies on the disk, in hexadecimal digits."""
         with _opened(self.path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            for chunk in _plain(stream):
+                digest.update(chunk)
+            return digest.hexdigest()
 
 
 def _size_of_file(path: Path) -> int:

@@ -38,6 +38,7 @@ class _Target:
     """An element that was matched and has not ended. Offsets are in UTF-8, ``source_start`` in the source."""
 
     path: SubtreePath
+    matched: int  # the number of the path
     section_path: str
     node_type: str
     ordinal: int
@@ -46,6 +47,7 @@ class _Target:
     start: int
     source_start: int
     declared: Mapping[bytes, bytes]
+    may_repeat: bool = False  # whether every element of its name beside it is matched, too
     cutter: PieceCutter | None = None
     fed: int = 0
 
@@ -136,7 +138,47 @@ class _Splitting:
         self._targets.pop()
         self._end_target(target, end)
         self._at = end
+        if target.may_repeat:
+            self._take_siblings(target, frame.state, name)
         return True
+
+    def _take_siblings(self, target: _Target, state: State, name: bytes) -> None:
+        """Takes the targets that follow one with nothing between: they match as it did."""
+        places = self._skipper.siblings(self._window, self._at, (name, target.depth), state)
+        if not places:
+            return
+        end = places[-1][1]
+        self._parser.check(self._window.slice(self._at, end))
+        self._pending.clear()
+        self._at = end
+        parent = self._stack[-1]
+        name_end = len(name) + 1
+        for start, stop in places:
+            written = self._window.slice(start, stop)
+            declared = needed(parent.declared, written)
+            sibling = self._next_sibling(target, parent, start)
+            if len(written) + len(declared) > self._limits.max_subtree_bytes or _has_long_run(written):
+                self._end_target(sibling, stop)
+            else:
+                xml = written[:name_end] + declared + written[name_end:]
+                place = (sibling.source_start, self._window.source_offset(stop))
+                self._ready.append(self._subtree(sibling, xml, place))
+
+    def _next_sibling(self, target: _Target, parent: _Frame, start: int) -> _Target:
+        """Makes of a target that has ended the one beside it; nobody else holds it any more."""
+        counts, local, matched = parent.counts, target.node_type, target.matched
+        index = counts[local] = counts[local] + 1
+        counts["*"] += 1
+        self._ordinals[matched] += 1
+        target.ordinal = self._ordinals[matched]
+        target.number = self._matched
+        self._matched += 1
+        target.section_path = f"{parent.path}/{local}[{index}]"
+        target.start = start
+        target.source_start = self._window.source_offset(start)
+        target.declared = parent.declared
+        target.cutter = None
+        return target
 
     def _let_go(self) -> None:
         """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
@@ -166,12 +208,13 @@ class _Splitting:
         local = transition.local
         index = counts[local] = counts.get(local, 0) + 1
         counts["*"] = counts.get("*", 0) + 1
+        may_repeat = not transition.undecided and len(self._stack) > 1
         if transition.undecided:
             transition = self._matcher.decide(frame.state, transition, counts, attributes)
         path = f"{frame.path}/{local}[{index}]" if len(self._stack) > 1 else f"/{local}"
         self._push(path, transition.state or self._matcher.start)
         if transition.matched >= 0:
-            self._open_target(local, transition.matched)
+            self._open_target(local, transition.matched, may_repeat=may_repeat)
         if self._pending:
             self._pending.clear()
 
@@ -183,7 +226,7 @@ class _Splitting:
             declared = declarations(scope)
         self._stack.append(_Frame(path, state, scope, declared))
 
-    def _open_target(self, local: str, matched: int) -> None:
+    def _open_target(self, local: str, matched: int, *, may_repeat: bool) -> None:
         """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
         frame, around = self._stack[-1], self._stack[-2]
         declared = around.declared
@@ -193,6 +236,7 @@ class _Splitting:
         start = self._parser.offset
         frame.target = _Target(
             self._matcher.paths[matched],
+            matched,
             frame.path,
             local,
             self._ordinals[matched],
@@ -201,10 +245,10 @@ class _Splitting:
             start,
             self._window.source_offset(start),
             declared,
+            may_repeat=may_repeat,
         )
         self._matched += 1
         self._targets.append(frame.target)
-        self._skipper.learn(self._window, start)
 
     def _on_end(self, _name: str) -> None:
         if self._below:
@@ -213,11 +257,12 @@ class _Splitting:
         target = self._stack.pop().target
         if target is not None:
             self._targets.pop()
+            self._skipper.learn(self._window, target.start)
             self._end_target(target, self._window.end_of_element(target.start, self._parser.offset))
 
     def _bound(self, attributes: list[str]) -> None:
         if len(self._stack) + self._below > self._limits.max_depth:
-            self._parser.refuse(f"its elements are nested deeper than {self._limits.max_depth}")
+            self._parser.refuse_depth()
         if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
 
@@ -225,24 +270,21 @@ class _Splitting:
 
     def _end_target(self, target: _Target, end: int) -> None:
         if target.cutter is None:
-            written = self._window.slice(target.start, end)
-            if self._fits(written, target):
-                self._ready.append(self._whole(target, written, end))
+            whole = self._whole(target, end)
+            if whole is not None:
+                self._ready.append(whole)
                 return
             target.cutter, target.fed = self._cutter(target), target.start
         self._feed_cutter(target, target.cutter, end)
         self._ready.append(self._cut(target, target.cutter.finish()))
 
-    def _fits(self, written: bytes, target: _Target) -> bool:
-        if len(written) <= MIN_CHARACTERS:
-            return True
-        size = len(written) + len(needed(target.declared, written))
-        return size <= self._limits.max_subtree_bytes and not _has_long_run(written)
-
-    def _whole(self, target: _Target, written: bytes, end: int) -> Subtree:
-        xml = declare(written, needed(target.declared, written))
-        source_end = self._window.source_offset(end) if self._has_offsets else 0
-        return self._subtree(target, xml, (target.source_start, source_end))
+    def _whole(self, target: _Target, end: int) -> Subtree | None:
+        """The target as one subtree; None where it is too large for one, or may hold base64."""
+        written = self._window.slice(target.start, end)
+        declared = needed(target.declared, written)
+        if len(written) + len(declared) > self._limits.max_subtree_bytes or _has_long_run(written):
+            return None
+        return self._subtree(target, declare(written, declared), (target.source_start, self._window.source_offset(end)))
 
     def _cut(self, target: _Target, piece: Piece) -> Subtree:
         place = (target.source_start + piece.start, target.source_start + piece.end)
@@ -260,15 +302,11 @@ class _Splitting:
             target.depth,
             xml.decode("utf-8"),
             len(xml),
-            place if self._has_offsets else None,
+            place if self._window.has_source_offsets else None,
             piece.number if piece else 0,
             piece.follows if piece else False,
             piece.shells if piece else {},
         )
-
-    @property
-    def _has_offsets(self) -> bool:
-        return self._window.has_source_offsets
 
     def _cutter(self, target: _Target) -> PieceCutter:
         return PieceCutter(b"".join(target.declared.values()), self._limits, self._document.encoding.width)
@@ -281,4 +319,6 @@ class _Splitting:
 
 def _has_long_run(written: bytes) -> bool:
     """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
+    if len(written) <= MIN_CHARACTERS:
+        return False
     return any(written.find(b"<", at, at + _BLOCK) < 0 for at in range(0, len(written) - _BLOCK + 1, _BLOCK))

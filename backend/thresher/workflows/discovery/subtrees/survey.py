@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from thresher.workflows.discovery.subtrees.choice import choose
 from thresher.workflows.discovery.subtrees.detection import TEXTS, Detection, Detector
 from thresher.workflows.discovery.subtrees.limits import MEBIBYTE, Limits
+from thresher.workflows.discovery.subtrees.matching import Matcher
 from thresher.workflows.discovery.subtrees.names import split_name
 from thresher.workflows.discovery.subtrees.parsing import GuardedParser
 from thresher.workflows.discovery.subtrees.path_tree import PathNode
@@ -52,7 +53,8 @@ class Survey:
 
     def to_dict(self) -> dict[str, object]:
         """JSON for people and programs: at most 500 paths, outer ones first, then in document order."""
-        chosen = {path.text for path in self.choose_paths()}
+        paths = self.choose_paths()
+        chosen = self._chosen(paths)
         nodes = sorted(self.tree.walk(), key=lambda node: node.depth)[:_MAX_PATHS_SHOWN]
         kept = {id(node) for node in nodes}
         return {
@@ -65,9 +67,23 @@ class Survey:
             "size_bytes": self.size_bytes,
             "complete": self.complete,
             "bytes_read": self.bytes_read,
-            "chosen": sorted(chosen),
+            "chosen": [path.text for path in paths],
             "paths": [_describe(node, chosen) for node in self.tree.walk() if id(node) in kept],
         }
+
+    def _chosen(self, paths: Sequence[SubtreePath]) -> set[int]:
+        """The nodes that paths without predicates match."""
+        matcher = Matcher(paths)
+        chosen: set[int] = set()
+        waiting = [(self.tree, matcher.start)]
+        while waiting:
+            node, around = waiting.pop()
+            transition = matcher.transition(around, node.local)
+            if transition.matched >= 0:
+                chosen.add(id(node))
+            if transition.state is not None:
+                waiting.extend((child, transition.state) for child in node.children.values())
+        return chosen
 
 
 def survey(document: SourceDocument, limits: Limits | None = None) -> Survey:
@@ -139,7 +155,7 @@ class _Surveying:
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
         if len(self._open) > self._limits.max_depth:
-            self._parser.refuse(f"its elements are nested deeper than {self._limits.max_depth}")
+            self._parser.refuse_depth()
         if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
         _, local = split_name(name)
@@ -170,7 +186,7 @@ class _Surveying:
             node.note_size(self._window.end - start)
 
 
-def _describe(node: PathNode, chosen: set[str]) -> dict[str, object]:
+def _describe(node: PathNode, chosen: set[int]) -> dict[str, object]:
     sizes = node.sizes or [0]
     return {
         "path": node.path,
@@ -181,5 +197,5 @@ def _describe(node: PathNode, chosen: set[str]) -> dict[str, object]:
         "bytes_total": node.total,
         "depth": node.depth,
         "attributes": sorted(node.attributes),
-        "chosen": node.path in chosen,
+        "chosen": id(node) in chosen,
     }

@@ -54,30 +54,28 @@ def _steps(section_path: str) -> Iterator[tuple[str, int]]:
         yield name, int(index.rstrip("]")) if index else 1
 
 
-@pytest.fixture(scope="session")
-def element_at() -> Callable[[etree._Element, str], etree._Element]:
-    def find(root: etree._Element, section_path: str) -> etree._Element:
+class Reading:
+    """What lxml makes of a document."""
+
+    @staticmethod
+    def element_at(root: etree._Element, section_path: str) -> etree._Element:
+        """The element at a counted path of local names."""
         steps = list(_steps(section_path))
         assert steps[0] == (etree.QName(root).localname, 1)
         for name, index in steps[1:]:
-            namesakes = [
-                child for child in root if isinstance(child.tag, str) and etree.QName(child).localname == name
-            ]
-            root = namesakes[index - 1]
+            elements = [child for child in root if isinstance(child.tag, str)]
+            root = [child for child in elements if etree.QName(child).localname == name][index - 1]
         return root
 
-    return find
+    @classmethod
+    def shape(cls, element: etree._Element) -> object:
+        """Everything that an element says, whatever prefixes it uses to say it."""
+        if not isinstance(element.tag, str):
+            return (element.tag, getattr(element, "target", None), element.text)
+        inside = [(cls.shape(child), child.tail or "") for child in element]
+        return (element.tag, dict(element.attrib), element.text or "", inside)
 
 
 @pytest.fixture(scope="session")
-def shape() -> Callable[[etree._Element], object]:
-    """Everything that an element says, whatever prefixes it uses to say it."""
-
-    def read(element: etree._Element) -> object:
-        if not isinstance(element.tag, str):
-            kind = "comment" if isinstance(element, etree._Comment) else f"instruction {element.target}"
-            return (kind, element.text)
-        inside = [(read(child), child.tail or "") for child in element]
-        return (element.tag, dict(element.attrib), element.text or "", inside)
-
-    return read
+def reading() -> type[Reading]:
+    return Reading
