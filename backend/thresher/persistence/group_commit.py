@@ -36,8 +36,8 @@ _GATHERING = 0.002  # seconds; less than a commit takes on most disks
 _PATIENCE = 1.0  # seconds; only a thread that was interrupted while it passed the lead on can cost this much
 
 
-class _RolledBack(Exception):
-    """Raised when a unit rolled the group's transaction back: each is run again, under a savepoint of its own."""
+class TransactionEnded(Exception):
+    """Raised when a unit ended the transaction of its group itself: each is run again, under its own savepoint."""
 
 
 class _Group:
@@ -327,7 +327,7 @@ class GroupCommit:
             failure = storage_failure(error)
             if failure is not None and not lost:
                 raise failure from error
-            if len(units) == 1 and not lost and not isinstance(error, _RolledBack):
+            if len(units) == 1 and not lost and not isinstance(error, TransactionEnded):
                 units[0].error = error
                 group.settled = True
                 return
@@ -345,7 +345,7 @@ class GroupCommit:
             for unit, result in zip(members, results, strict=True):
                 unit.result = result
         if connection.get_transaction() is not transaction:
-            raise _RolledBack
+            raise TransactionEnded
         return connection
 
     def _replay(self, units: list[_Unit]) -> sa.Connection:

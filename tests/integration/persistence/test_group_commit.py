@@ -125,6 +125,21 @@ def test_a_unit_that_rolls_back_undoes_only_itself(db: ThreadSafeDatabaseManager
     assert stored(db) == ["a", "b"]
 
 
+def test_a_unit_that_ends_its_transaction_and_goes_on_is_written_once(
+    db: ThreadSafeDatabaseManager, together: Together
+) -> None:
+    def busy(session: Session) -> str:
+        session.add(Note(text="undone"))
+        session.rollback()
+        session.add(Note(text="busy"))
+        session.commit()
+        session.add(Note(text="later"))
+        return "busy"
+
+    assert together.run([add("a"), busy, add("b")]) == ["a", "busy", "b"]
+    assert stored(db) == ["a", "b", "busy", "later"]
+
+
 def test_a_unit_that_commits_does_not_commit_for_the_others(db: ThreadSafeDatabaseManager, together: Together) -> None:
     def eager(session: Session) -> None:
         session.add(Note(text="eager"))
