@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -72,6 +73,17 @@ def failures_explained() -> Iterator[None]:
         what = error.filename or "The output"
         say(f"Error: {what} cannot be read or written: {error.strerror or error}.{_hint(error)}")
         raise typer.Exit(ExitCode.FAILED) from error
+
+
+def leave_workers_behind(code: int) -> None:
+    """Ends the process where threads are still waiting for answers: Python itself would wait for them.
+
+    That is what a second Ctrl-C asks for. What is stored is whole, and what is in flight is open in the database.
+    """
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _hint(error: OSError) -> str:
