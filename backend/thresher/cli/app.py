@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from thresher.cli.failures import ExitCode, explain_usage, failures_explained
+from thresher.cli.failures import ExitCode, explain_usage, failures_explained, leave_workers_behind
 
 if TYPE_CHECKING:
     from thresher.core.config import Settings
@@ -273,10 +273,13 @@ def run() -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
-        return int(app(standalone_mode=False) or 0)
+        code = int(app(standalone_mode=False) or 0)
     except TyperException as error:
         explain_usage(error)
         return ExitCode.BAD_INPUT
+    if code == ExitCode.INTERRUPTED:
+        leave_workers_behind(code)
+    return code
 
 
 def _settings(**overrides: object) -> Settings:

@@ -126,7 +126,7 @@ def _rest(snapshot: Snapshot, facts: int) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds for people: ``0.4 s``, ``42 s``, ``3:05 min``, ``2:07 h``."""
-    if seconds < 10:  # tenths matter below
+    if seconds < 9.95:  # tenths matter below; what rounds to 10 does not
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:  # a minute

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -61,23 +62,28 @@ def failures_explained() -> Iterator[None]:
     except ThresherError as error:
         say(f"Error: {error}")
         raise typer.Exit(exit_code_of(type(error).__name__)) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("Interrupted.")
-        _leave_at_once(ExitCode.INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED) from error
     except BrokenPipeError as error:
         # The reader of our output has gone (``thresher facts ... | head``): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.SUCCEEDED) from error
     except OSError as error:
-        where = error.filename or "The output"
-        say(f"Error: {where} cannot be read or written: {error.strerror or error}.{_hint(error)}")
+        what = error.filename or "The output"
+        say(f"Error: {what} cannot be read or written: {error.strerror or error}.{_hint(error)}")
         raise typer.Exit(ExitCode.FAILED) from error
 
 
-def _leave_at_once(code: ExitCode) -> None:
-    """Ends the process without waiting for threads whose requests are still on their way."""
-    sys.stdout.flush()
-    os._exit(code)
+def leave_workers_behind(code: int) -> None:
+    """Ends the process where threads are still waiting for answers: Python itself would wait for them.
+
+    That is what a second Ctrl-C asks for. What is stored is whole, and what is in flight is open in the database.
+    """
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _hint(error: OSError) -> str:

@@ -91,13 +91,18 @@ def _check_file(path: Path) -> None:
 
     try:
         with path.open(encoding="utf-8") as stream:
-            broken = [binding.original.line for binding in parse_stream(stream) if binding.error]
+            broken = [_line(*binding.original) for binding in parse_stream(stream) if binding.error]
     except UnicodeDecodeError as error:
         raise BadConfiguration(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
     except OSError as error:
         raise BadConfiguration(f"{path} cannot be read: {error.strerror}.") from error
     if broken:
         raise BadConfiguration(f"{path}, line {broken[0]}: this is no NAME=value. Mend the line, or begin it with #.")
+
+
+def _line(text: str, first: int) -> int:
+    """The line on which a piece of the file says something; blank lines may stand before that."""
+    return first + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _explain(error: ValidationError) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
@@ -77,6 +78,7 @@ def process_nodes_parallel(
 
     Raises:
         FatalError: no subtree can be read (a wrong key, no quota); what was stored stays.
+        Exception: whatever ``subtrees`` itself raised, such as ``MalformedDocument``; what was stored stays.
     """
     executor: Executor = ThreadsExecutor(max_workers) if parallel else SequentialExecutor()
     store = SqlStore(db, {KIND: insert_node_facts})
@@ -85,7 +87,10 @@ def process_nodes_parallel(
     run = store.create_run(new)
     results = _Results(run.run_id)
     workflow = _GivenSubtrees(subtrees, reader, results)
-    Runner(store, workflow, RunnerOptions()).run(run.run_id, executor, [results.listen])
+    control = RunControl()
+    Runner(store, workflow, RunnerOptions()).run(run.run_id, executor, [results.listen], control)
+    if control.error is not None:
+        raise control.error
     return results.in_source_order()
 
 
