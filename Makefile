@@ -50,7 +50,7 @@ discover-local: $(VENV)/.local ## the same through a real small model on this ma
 	@$(BIN)/thresher discover "$(FILE)" --provider local --limit $(LIMIT) $(LOCAL_PATHS) $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.local ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev lint types architecture test ## the whole gate
 
