@@ -7,9 +7,12 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FILE ?= samples/OrderViewRS_19.2.xml
+BUNDLED := samples/OrderViewRS_19.2.xml
+FILE ?= $(BUNDLED)
 ARGS ?=
 LIMIT ?= 8
+# Subtrees of the bundled document that a very small model can read at all.
+LOCAL_PATHS = $(if $(filter $(BUNDLED),$(FILE)),--path ContactInfoList/ContactInfo)
 
 .PHONY: help discover discover-local test check format lint types architecture bench lock clean
 
@@ -44,7 +47,7 @@ discover: $(VENV)/.runtime ## facts from the bundled document, or FILE=path/to.x
 
 discover-local: $(VENV)/.local ## the same through a real small model on this machine: slow, often wrong (LIMIT=8 subtrees)
 	@$(BIN)/thresher db upgrade --quiet
-	@$(BIN)/thresher discover "$(FILE)" --provider local --limit $(LIMIT) $(ARGS)
+	@$(BIN)/thresher discover "$(FILE)" --provider local --limit $(LIMIT) $(LOCAL_PATHS) $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.local ## all tests
 	@$(BIN)/python -m pytest $(ARGS)

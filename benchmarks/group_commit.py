@@ -5,24 +5,24 @@ Both ways write the same rows into the same table on the same engine, in turns, 
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from measurement import Row, Scale
 
 from thresher.persistence.database import WRITE_ACCESS, ThreadSafeDatabaseManager, create_engine
 
 THREADS = 16
 ROWS_PER_THREAD = 150
-ROUNDS = 5
 POSTGRES = "postgresql://postgres@127.0.0.1:5432/"
 DATABASE = "thresher_benchmark"
 
@@ -96,39 +96,49 @@ def run(write: Write) -> tuple[float, list[float]]:
     return time.perf_counter() - began, latencies
 
 
-def compare(url: str) -> dict[str, Any]:
-    """Medians over the rounds, each way once per round, and the ratios to a commit each."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One way, once: rows per second, and the latency in milliseconds that 99 % of the rows stay under."""
+
+    rate: float
+    p99: float
+
+
+def compare(url: str, rounds: int) -> dict[str, list[Round]]:
+    """Each way once per round, in turns."""
     engine = create_engine(url)
     metadata.create_all(engine)
     db = ThreadSafeDatabaseManager(engine)
-    ways = {"commit_each": commit_each(engine), "group_commit": group_commit(db), "batched": batched_commit(db)}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    slowest: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
+    ways = {"commit each": commit_each(engine), "group commit": group_commit(db), "batched": batched_commit(db)}
+    measured: dict[str, list[Round]] = {name: [] for name in ways}
+    for _ in range(rounds):
         for name, write in ways.items():
             seconds, latencies = run(write)
-            rates[name].append(len(latencies) / seconds)
-            slowest[name].append(statistics.quantiles(latencies, n=100)[98] * 1000)
+            p99 = statistics.quantiles(latencies, n=100)[98] * 1000
+            measured[name].append(Round(len(latencies) / seconds, p99))
     with engine.connect() as connection:
         stored = connection.scalar(sa.select(sa.func.count()).select_from(rows))
     db.close()
-    assert stored == ROUNDS * len(ways) * THREADS * ROWS_PER_THREAD
-    return _summary(rates, slowest)
+    assert stored == rounds * len(ways) * THREADS * ROWS_PER_THREAD
+    return measured
 
 
-def _summary(rates: dict[str, list[float]], slowest: dict[str, list[float]]) -> dict[str, Any]:
-    medians = {
-        name: {
-            "rows_per_second": round(statistics.median(rates[name])),
-            "p99_ms": round(statistics.median(slowest[name]), 2),
-        }
-        for name in rates
-    }
-    base = medians["commit_each"]
-    for name in ("group_commit", "batched"):
-        medians[name]["times_the_rows"] = round(medians[name]["rows_per_second"] / base["rows_per_second"], 2)
-        medians[name]["times_the_p99"] = round(medians[name]["p99_ms"] / base["p99_ms"], 2)
-    return medians
+def _rows_of(database: str, measured: dict[str, list[Round]]) -> list[Row]:
+    """What each way does, and the ratios to a commit each within a round."""
+    found = []
+    for way, rounds in measured.items():
+        what = f"{database}, {THREADS} threads, {way}"
+        found.append(Row(f"{what}: rows per second", [one.rate for one in rounds], "1/s"))
+        found.append(Row(f"{what}: p99", [one.p99 for one in rounds], "ms"))
+    base = measured["commit each"]
+    for way in ("group commit", "batched"):
+        pairs = list(zip(measured[way], base, strict=True))
+        what = f"{database}, {way} over commit each"
+        found.append(
+            Row(f"{what}: rows per second", [ours.rate / each.rate for ours, each in pairs], "x", at_least=1.5)
+        )
+        found.append(Row(f"{what}: p99", [ours.p99 / each.p99 for ours, each in pairs], "x", at_most=0.5))
+    return found
 
 
 @contextmanager
@@ -148,15 +158,12 @@ def _postgres() -> Iterator[str | None]:
             server.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-def measure() -> dict[str, Any]:
-    """The comparison on SQLite, and on PostgreSQL where one answers; targets: 1.5 times the rows, half the p99."""
+def measure(scale: Scale) -> list[Row]:
+    """The comparison on SQLite, and on PostgreSQL where one answers on the loopback."""
+    rounds = scale.pick(2 * scale.rounds - 1, 1)
     with tempfile.TemporaryDirectory() as folder:
-        results = {"threads": THREADS, "sqlite": compare(f"sqlite:///{Path(folder) / 'benchmark.db'}")}
+        rows = _rows_of("SQLite", compare(f"sqlite:///{Path(folder) / 'benchmark.db'}", rounds))
     with _postgres() as url:
         if url is not None:
-            results["postgresql"] = compare(url)
-    return results
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+            rows += _rows_of("PostgreSQL", compare(url, rounds))
+    return rows

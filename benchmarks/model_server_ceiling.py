@@ -10,6 +10,8 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 
+from measurement import Row, Scale
+
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
 CONNECTIONS = 32
@@ -27,8 +29,14 @@ _SERVICE = (
 )
 
 
-def measure() -> dict[str, float]:
-    """Requests per second, and microseconds of the server's CPU per request.
+def measure(scale: Scale) -> list[Row]:
+    """Requests per second, and microseconds of the server's CPU per request, as many times as the scale says."""
+    rounds = [_ceiling() for _ in range(scale.rounds)]
+    return [Row(name.replace("_", " "), [figures[name] for figures in rounds]) for name in rounds[0]]
+
+
+def _ceiling() -> dict[str, float]:
+    """One round.
 
     ``repeated_*``: one request over and over, which the server answers from what it keeps. ``distinct_*``: every
     request for another subtree of about 1.5 KB, with discovery's answer. Client and server share the machine, so
@@ -105,13 +113,3 @@ class _Client(asyncio.Protocol):
         else:
             self.ended.set_result(None)
             self._transport.close()
-
-
-def main() -> None:
-    """Prints what was measured, one line each."""
-    for name, value in measure().items():
-        print(f"{name:32} {value:12,.0f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def choose_mode(settings: Settings, *, sequential: bool = False) -> tuple[Mode, 
         return Mode.SEQUENTIAL, "--sequential was given"
     if not settings.enable_parallel_processing:
         return Mode.SEQUENTIAL, "ENABLE_PARALLEL_PROCESSING is false"
-    return Mode.PARALLEL, f"ENABLE_PARALLEL_PROCESSING is true, up to {settings.max_parallel_nodes} nodes at once"
+    return Mode.PARALLEL, "ENABLE_PARALLEL_PROCESSING is true"
 
 
 def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Executor:
@@ -219,6 +219,7 @@ class Discovery:
 
     settings: Settings
     db: ThreadSafeDatabaseManager
+    closing: ExitStack
 
     @cached_property
     def store(self) -> SqlStore:
@@ -227,8 +228,10 @@ class Discovery:
 
     @cached_property
     def client(self) -> ModelClient:
-        """The model client, made at first use."""
-        return make_client(self.settings, self.settings.max_parallel_nodes)
+        """The model client, made at first use and closed with the database."""
+        client = make_client(self.settings, self.settings.max_parallel_nodes)
+        self.closing.callback(client.close)
+        return client
 
     @cached_property
     def runner(self) -> Runner:
@@ -243,14 +246,22 @@ class Discovery:
         """A fresh executor for one session."""
         return make_executor(mode, self.settings.max_parallel_nodes, self.db)
 
+    def read_as(self, run: Run) -> Discovery:
+        """The same with the reader that a run began with, so that its facts have one origin."""
+        return replace(self, settings=with_local_defaults(_with_reader_of(self.settings, run)))
+
+
+def _with_reader_of(settings: Settings, run: Run) -> Settings:
+    if run.provider is None:
+        return settings
+    provider = Provider(run.provider)
+    model = {Provider.OPENAI: "llm_model", Provider.AZURE: "azure_openai_deployment"}.get(provider)
+    kept: dict[str, object] = {"llm_provider": provider, **({model: run.model} if model else {})}
+    return settings.model_copy(update=kept)
+
 
 @contextmanager
 def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
-    with open_database(settings) as db:
-        discovery = Discovery(with_local_defaults(settings), db)
-        try:
-            yield discovery
-        finally:
-            if "client" in discovery.__dict__:
-                discovery.client.close()
+    with open_database(settings) as db, ExitStack() as closing:
+        yield Discovery(with_local_defaults(settings), db, closing)

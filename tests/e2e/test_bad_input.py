@@ -437,10 +437,10 @@ def test_a_document_that_changed_or_vanished_cannot_be_resumed(thresher: Threshe
         document.write_text("<List><Pax/></List>", encoding="utf-8")
         changed = thresher("resume", run["run_id"], "--quiet", "--json", "--workers", "2", **by_model(server))
         assert server.stats()["requests"] <= paid + 4, "found out at once, not after all that was planned"
+        document.unlink()
+        vanished = thresher("resume", run["run_id"], "--quiet", "--json", **by_model(server))
     assert changed.code == 2
     assert "not the document that run" in changed.err
-    document.unlink()
-    vanished = thresher("resume", run["run_id"], "--quiet", "--json", LLM_PROVIDER="structural")
     assert vanished.code == 2
     assert "does not exist" in vanished.err
 

@@ -173,6 +173,21 @@ def test_after_kill_9_a_run_goes_on_and_pays_only_for_what_was_in_flight(threshe
     assert 300 <= stats["requests"] <= 300 + workers
 
 
+def test_resume_reads_as_the_run_began_whatever_is_configured_now(thresher: Thresher, tmp_path: Path) -> None:
+    with running_model_server(latency=0.2) as server:
+        process = thresher.start("discover", pax_document(tmp_path, 40), *PAX, "--quiet", **by_model(server))
+        while server.stats()["requests"] < 12:
+            assert process.poll() is None, process.communicate()
+        end(process)
+        (run,) = thresher("runs", "--json").json
+        without_key = thresher("resume", run["run_id"])
+        assert (without_key.code, "OPENAI_API_KEY" in without_key.err) == (2, True)
+        other_model = {**by_model(server), "LLM_MODEL": "another", "LLM_PROVIDER": "structural"}
+        done = thresher("resume", run["run_id"], "--json", **other_model)
+    assert (done.code, done.json["model"]) == (0, "test-model")
+    assert {row["extractor"] for row in thresher("facts", run["run_id"]).rows} == {"openai:test-model"}
+
+
 def test_ctrl_c_finishes_what_is_in_hand_and_resume_goes_on(thresher: Thresher, tmp_path: Path) -> None:
     with running_model_server(latency=0.2) as server:
         process = thresher.start("discover", pax_document(tmp_path, 80), *PAX, "--json", **by_model(server))
@@ -185,6 +200,16 @@ def test_ctrl_c_finishes_what_is_in_hand_and_resume_goes_on(thresher: Thresher, 
         assert result["subtrees_processed"] == server.stats()["requests"]
         done = thresher("resume", result["run_id"], "--json", **by_model(server))
         assert (done.code, server.stats()["requests"]) == (0, 80)
+
+
+def test_a_retry_works_in_the_mode_that_is_set_now_and_says_so(thresher: Thresher, tmp_path: Path) -> None:
+    with running_model_server(fail_matching="<PaxID>P1</PaxID>") as server:
+        settings = by_model(server) | {"RETRY_BASE_SECONDS": "0.01", "MAX_RETRIES": "0"}
+        run = thresher("discover", pax_document(tmp_path, 3), *PAX, "--json", **settings).json
+        again = thresher("retry", run["run_id"], "--json", ENABLE_PARALLEL_PROCESSING="false", **settings).json
+    assert (run["mode"], again["mode"]) == ("parallel", "sequential")
+    assert again["mode_reason"] == "ENABLE_PARALLEL_PROCESSING is false"
+    assert thresher("show", run["run_id"], "--json").json["mode_reason"] == again["mode_reason"]
 
 
 def test_no_model_reachable_fails_at_once(thresher: Thresher) -> None:

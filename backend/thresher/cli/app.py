@@ -23,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-database_app = typer.Typer(help="The database: set it up, see its version.", no_args_is_help=True)
-model_app = typer.Typer(help="A real model on this machine, without internet.", no_args_is_help=True)
+database_app = typer.Typer(help="Set up the database, see its version.", no_args_is_help=True)
+model_app = typer.Typer(help="Serve a model on this machine, without internet.", no_args_is_help=True)
 app.add_typer(database_app, name="db")
 app.add_typer(model_app, name="model")
 
@@ -47,29 +47,37 @@ class FactFormat(StrEnum):
     CSV = "csv"
 
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Identifier of a run, or enough of its beginning.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-SequentialOption = Annotated[bool, typer.Option("--sequential", help="One node after the other, in document order.")]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", "-w", min=1, max=1024, help="Nodes at once (MAX_PARALLEL_NODES).")
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id of a run (`thresher runs` lists them), or enough of its beginning.")
 ]
-ProviderOption = Annotated[ProviderName | None, typer.Option(help="Who reads the subtrees (LLM_PROVIDER).")]
-ModelOption = Annotated[str | None, typer.Option(help="Name of the model (LLM_MODEL).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; errors are still shown.")]
+SequentialOption = Annotated[
+    bool, typer.Option("--sequential", help="One node after the other, in document order (for debugging).")
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", "-w", min=1, max=1024, help="Nodes read at once (default: MAX_PARALLEL_NODES, 10)."),
+]
+ProviderOption = Annotated[
+    ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
+]
+ModelOption = Annotated[str | None, typer.Option(help="Name of the model (default: LLM_MODEL).")]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 # as Typer calls it
     if wanted:
-        from importlib.metadata import version as installed
+        from importlib.metadata import version
 
-        typer.echo(f"thresher {installed('thresher')}")
+        typer.echo(f"thresher {version('thresher')}")
         raise typer.Exit
 
 
 @app.callback()
 def configure(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Facts from every subtree of a large XML document, each proved by its path in the source."""
@@ -77,13 +85,17 @@ def configure(
 
 @app.command()
 def discover(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="XML documents (also .xml.gz).")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="XML documents, also gzipped.")],
     path: Annotated[
         list[str] | None,
-        typer.Option("--path", "-p", help="Subtrees to read, e.g. DataLists/PaxList/Pax; several times."),
+        typer.Option(
+            "--path", "-p", help="Subtrees to read, such as DataLists/PaxList/Pax. May be given several times."
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of node configurations.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first subtrees, to try things out.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file: which paths are read, and how.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only so many subtrees, to try things out.")] = None,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
@@ -94,6 +106,7 @@ def discover(
     """Read every subtree of FILE, many at a time, and keep the proved facts.
 
     Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
+
     Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted (`thresher resume` goes on).
     """
     with failures_explained():
@@ -129,7 +142,7 @@ def retry(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Try the failed nodes of a run again."""
+    """Try the failed nodes of a run again; the others are left alone."""
     with failures_explained():
         from thresher.cli import discover as command
 
@@ -141,16 +154,19 @@ def retry(
 @app.command()
 def facts(
     run: RunArgument,
-    output_format: Annotated[FactFormat, typer.Option("--format", "-f", help="jsonl, json or csv.")] = FactFormat.JSONL,
-    node_type: Annotated[str | None, typer.Option(help="Only facts of this element name.")] = None,
+    output_format: Annotated[
+        FactFormat, typer.Option("--format", "-f", help="How the facts are written.")
+    ] = FactFormat.JSONL,
+    node_type: Annotated[str | None, typer.Option(help="Only facts of this element, such as Pax.")] = None,
     include_ungrounded: Annotated[
-        bool, typer.Option("--include-ungrounded", help="Also values that are not proved, marked as such.")
+        bool,
+        typer.Option("--include-ungrounded", help="Also values that were not found at their path, marked as such."),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, whole or not at all.")
     ] = None,
 ) -> None:
-    """Print the facts of a run, in document order."""
+    """Print the facts of a run, in document order; only values that are proved, unless told otherwise."""
     with failures_explained():
         from thresher.cli import facts as command
 
@@ -181,8 +197,8 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="An XML document.")],
-    depth: Annotated[int, typer.Option(min=1, help="How deep the tree is shown.")] = 6,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An XML document, also gzipped.")],
+    depth: Annotated[int, typer.Option(min=1, help="How many levels of the tree are shown.")] = 6,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a document is and which paths could be read (count, sizes), without storing anything."""
@@ -197,10 +213,10 @@ def sample(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: stdout).")] = None,
     message: Annotated[str, typer.Option(help="OrderViewRS or AirShoppingRS.")] = "OrderViewRS",
     version: Annotated[str, typer.Option(help="17.2, 19.2 or 21.3.")] = "19.2",
-    size: Annotated[str, typer.Option(help="About how large: 200KB, 5MB, 1GB.")] = "200KB",
+    size: Annotated[str, typer.Option(help="About how large, such as 200KB, 5MB or 1GB.")] = "200KB",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
 ) -> None:
-    """Write a synthetic NDC message of any size."""
+    """Write an NDC message of invented content, of any size."""
     with failures_explained():
         from thresher.cli import sample as command
 
@@ -208,8 +224,10 @@ def sample(
 
 
 @database_app.command("upgrade")
-def database_upgrade(quiet: QuietOption = False) -> None:
-    """Bring the database of DATABASE_URL to the newest version; creates it where there is none."""
+def database_upgrade(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing where all is well.")] = False,
+) -> None:
+    """Bring the database of DATABASE_URL to the newest version; where there is none, create it."""
     with failures_explained():
         from thresher.cli import database as command
 
@@ -218,7 +236,7 @@ def database_upgrade(quiet: QuietOption = False) -> None:
 
 @database_app.command("current")
 def database_current(as_json: JsonOption = False) -> None:
-    """Print the version of the database."""
+    """Print the version of the database, or `empty`."""
     with failures_explained():
         from thresher.cli import database as command
 

@@ -15,13 +15,13 @@ from rich.console import Console
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
 from thresher.cli.display import ProgressDisplay
 from thresher.cli.failures import ExitCode, exit_code_of, say
-from thresher.cli.summary import print_facts, print_summary
+from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.work import Mode, Run, RunReport, RunStatus
 from thresher.persistence.repositories.items import retry_dead
-from thresher.persistence.repositories.node_facts import fact_counts, stream_facts
+from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
 from thresher.workflows.discovery.discovery_workflow import WHOLE
@@ -90,8 +90,7 @@ def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output)
         counts = discovery.store.counts(run.run_id)
         if run.planning_complete and not counts.open:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
-        discovery.client.check()
-        return work_on(discovery, run, output, sequential=sequential)
+        return _go_on(discovery.read_as(run), run, output, sequential=sequential)
 
 
 def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
@@ -100,19 +99,28 @@ def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) 
         run = discovery.store.find_run(run_id)
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
-        discovery.client.check()
+        return _go_on(discovery.read_as(run), run, output, sequential=sequential, revive=True)
+
+
+def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool, revive: bool = False) -> ExitCode:
+    """A further session works as this process is set, not as the earlier one was."""
+    discovery.client.check()
+    if revive:
         retry_dead(discovery.db, run.run_id)
-        return work_on(discovery, run, output, sequential=sequential)
+    mode, reason = choose_mode(discovery.settings, sequential=sequential)
+    discovery.store.set_run_mode(run.run_id, mode, reason)
+    return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)
 
 
-def work_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool = False) -> ExitCode:
+def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     """One session of a run, with progress on stderr and the result on stdout."""
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
-    mode = Mode.SEQUENTIAL if sequential else run.mode
     display = ProgressDisplay(str(run.source.get("name", run.run_id)), quiet=output.quiet)
     with stop_on_signals(control, lambda: say(announcement)), display:
-        report = discovery.runner.run(run.run_id, discovery.executor(mode), [display], control)
+        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), [display], control)
+    for change in discovery.client.fallbacks:
+        say(f"Note: {change}")
     result = _print_result(discovery, report, output)
     if report.error is not None:
         say(f"Error: {report.error['message']}")
@@ -138,7 +146,7 @@ def _print_result(discovery: Discovery, report: RunReport, output: Output) -> di
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         return result
     console = Console(highlight=False)
-    print_facts(stream_facts(discovery.db, report.run_id, include_ungrounded=True), console)
+    print_facts(sample_facts(discovery.db, report.run_id, FACTS_SHOWN), result["node_facts_extracted"], console)
     console.print()
     print_summary(result, console)
     return result

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 
 import typer
@@ -70,8 +70,8 @@ def failures_explained() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.SUCCEEDED) from error
     except OSError as error:
-        what = error.filename or "The output"
-        say(f"Error: {what} cannot be read or written: {error.strerror or error}.{_hint(error)}")
+        where = error.filename or "The output"
+        say(f"Error: {where} cannot be read or written: {error.strerror or error}.{_hint(error)}")
         raise typer.Exit(ExitCode.FAILED) from error
 
 
@@ -81,8 +81,8 @@ def leave_workers_behind(code: int) -> None:
     That is what a second Ctrl-C asks for. What is stored is whole, and what is in flight is open in the database.
     """
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ def inspect(settings: Settings, file: Path, depth: int, *, as_json: bool) -> Non
     for line in _head(seen):
         console.print(line, markup=False)
     console.print(_tree(seen["paths"], depth))  # type: ignore[arg-type] # as Survey writes it
-    console.print(f"● is read by `thresher discover {file.name}`; other paths with --path.", style="dim", markup=False)
+    note = f"● is read by `thresher discover {file}`; other paths with --path. Sizes: smallest … median … largest."
+    console.print(note, style="dim", markup=False)
 
 
 def _head(seen: dict[str, Any]) -> list[str]:
@@ -43,12 +46,13 @@ def _head(seen: dict[str, Any]) -> list[str]:
 
 
 def _tree(paths: list[dict[str, Any]], depth: int) -> Tree:
-    """The paths as a tree, down to ``depth``; deeper ones are counted."""
+    """The paths as a tree, down to ``depth``, and all that will be read; the others are counted."""
     branches: dict[str, Tree] = {}
     root = Tree("", hide_root=True)
     hidden = 0
+    leading = {ancestor for entry in paths if entry["chosen"] for ancestor in _paths_to(entry["path"])}
     for entry in paths:
-        if entry["depth"] > depth and not entry["chosen"]:
+        if entry["depth"] > depth and entry["path"] not in leading:
             hidden += 1
             continue
         parent = branches.get(entry["path"].rpartition("/")[0], root)
@@ -56,6 +60,11 @@ def _tree(paths: list[dict[str, Any]], depth: int) -> Tree:
     if hidden:
         root.add(Text(f"… {hidden} deeper paths (--depth shows more)", style="dim"))
     return root
+
+
+def _paths_to(path: str) -> Iterator[str]:
+    """A path and all those above it: ``/a``, ``/a/b``, ``/a/b/c``."""
+    return accumulate(path.split("/"), lambda above, step: f"{above}/{step}")
 
 
 def _label(entry: dict[str, Any]) -> Text:

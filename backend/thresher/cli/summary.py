@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,37 +11,45 @@ from rich.text import Text
 
 from thresher.cli.display import duration
 
-NODES_SHOWN = 12
+FACTS_SHOWN = 12
 VALUES_SHOWN = 4
+MARK = " ✗"  # behind a value that is not proved
+LABEL_WIDTH = 9
+PLACE_WIDTH = 30
 
 
-def print_facts(facts: Iterable[Mapping[str, Any]], console: Console) -> None:
-    """The first facts, a line each; values that are not proved are marked."""
-    shown = list(islice(facts, NODES_SHOWN))
+def print_facts(sample: Sequence[Mapping[str, Any]], total: int, console: Console) -> None:
+    """Some facts of ``total``, a line each; values that are not proved are marked, without colours too."""
+    if not sample:
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column("facts", no_wrap=True, overflow="ellipsis", ratio=6)
+    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=PLACE_WIDTH)
+    table.add_column("facts", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("proved", justify="right", no_wrap=True, min_width=6)
-    for fact in shown:
+    for fact in sample:
         fields = fact["fields"]
         proved = sum(1 for field in fields if field["grounded"])
         style = "green" if proved == len(fields) else "yellow"
-        table.add_row(Text(_short(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style))
-    if shown:
-        console.print(table)
+        table.add_row(Text(_place(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style))
+    console.print(table)
+    if total > len(sample):
+        console.print(f"{len(sample)} of {total:,} facts, some of each type.", style="dim", markup=False)
 
 
-def _short(path: str) -> str:
-    """The last three steps of a path, where a person looks first."""
-    steps = path.split("/")
-    return path if len(steps) <= 4 else "…/" + "/".join(steps[-2:])  # root and two below
+def _place(path: str) -> str:
+    """The end of a path, where a person looks first: ``PaxList/Pax[3]``, or ``…/BaggageAllowance[2]``."""
+    _, parent, node = ("/" + path).rsplit("/", 2)
+    place = f"{parent.removesuffix('[1]')}/{node}" if parent else node
+    return place if len(place) <= PLACE_WIDTH else f"…/{node}"
 
 
 def _values(fields: Sequence[Mapping[str, Any]]) -> Text:
+    """The first values; those that are not proved come before the others."""
     text = Text()
-    for field in fields[:VALUES_SHOWN]:
+    for field in sorted(fields, key=lambda field: bool(field["grounded"]))[:VALUES_SHOWN]:
         text.append(f"{field['name']}=", style="dim")
-        text.append(f"{field['value']}  ", style="" if field["grounded"] else "yellow strike")
+        text.append(f"{field['value']}", style="" if field["grounded"] else "yellow")
+        text.append("  " if field["grounded"] else f"{MARK}  ", style="bold red")
     if len(fields) > VALUES_SHOWN:
         text.append(f"+{len(fields) - VALUES_SHOWN} more", style="dim")
     return text
@@ -51,35 +58,48 @@ def _values(fields: Sequence[Mapping[str, Any]]) -> Text:
 def print_summary(result: Mapping[str, Any], console: Console) -> None:
     """What was read, found, proved, paid, and what failed."""
     for label, value in _lines(result):
-        console.print(Text.assemble((f"{label:>9}  ", "bold"), value), soft_wrap=True)
+        _print_line(label, "bold", value, console)
     for error in result["errors"]:
         where = f" at {error['where']}" if error.get("where") else ""
         line = f"{error['count']} x {error['class']}{where}: {error['message']}"
-        console.print(Text.assemble(("    error  ", "bold red"), line), soft_wrap=True)
+        _print_line("error", "bold red", line, console)
+
+
+def _print_line(label: str, style: str, value: str, console: Console) -> None:
+    """A label and its text: wrapped beside the label on a terminal, one line each in files and pipes."""
+    if not console.is_terminal:
+        console.print(Text(f"{label:>{LABEL_WIDTH}}  {value}"), soft_wrap=True)
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", no_wrap=True, min_width=LABEL_WIDTH)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(label, style=style), Text(value))
+    console.print(grid)
 
 
 def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     what = " ".join(str(result[key]) for key in ("message_root", "spec_version", "sender") if result[key])
-    lines = [
+    return [
         ("document", f"{result['file']} ({what})" if what else str(result["file"])),
         ("nodes", _nodes(result)),
-        ("facts", f"{result['node_facts_extracted']} with {result['fields_total']} values, {_proved(result)}"),
+        ("facts", f"{result['node_facts_extracted']:,} with {result['fields_total']:,} values, {_proved(result)}"),
         ("reader", _reader(result)),
         ("time", _time(result)),
         ("run", _run(result)),
     ]
-    return [line for line in lines if line[1]]
 
 
 def _nodes(result: Mapping[str, Any]) -> str:
-    parts = [f"{result['subtrees_processed']} of {result['nodes_total']} processed"]
+    parts = [f"{result['subtrees_processed']:,} of {result['nodes_total']:,} processed"]
     if result["nodes_total"] > result["subtrees_matched"]:
-        parts.append(f"{result['subtrees_matched']} subtrees, the large ones split")
+        parts.append(f"{result['subtrees_matched']:,} subtrees, the large ones split")
     parts.extend(
-        f"{result[key]} {word}"
-        for key, word in (("nodes_skipped", "skipped"), ("nodes_failed", "failed"), ("nodes_open", "still open"))
+        f"{result[key]:,} {word}"
+        for key, word in (("nodes_skipped", "skipped"), ("nodes_failed", "FAILED"), ("nodes_open", "still open"))
         if result[key]
     )
+    if result.get("limit") is not None:
+        parts.append(f"not more than the first {result['limit']:,} subtrees of the document (--limit)")
     return ", ".join(parts)
 
 
@@ -89,21 +109,29 @@ def _proved(result: Mapping[str, Any]) -> str:
         return "nothing to prove"
     if grounded == total:
         return "every one proved by its path in the source"
-    return f"{grounded} proved by their path in the source ({grounded / total:.0%}), {total - grounded} NOT FOUND there"
+    share = grounded * 1000 // total / 10  # rounded down: 100 % only where all are
+    return f"{grounded:,} proved by their path in the source ({share} %), {total - grounded:,} NOT FOUND there{MARK}"
 
 
 def _reader(result: Mapping[str, Any]) -> str:
     if result["provider"] == "structural":
         return "structural (no model: texts and attributes as they stand)"
-    cost = "cost unknown (no price for this model)" if result["cost_usd"] is None else f"{result['cost_usd']:.4f} USD"
-    return f"{result['provider']} {result['model']}, {result['requests']} requests, {result['tokens']} tokens, {cost}"
+    used = f"{result['requests']:,} requests, {result['tokens']:,} tokens"
+    return f"{result['provider']} {result['model']}, {used}, {_cost(result['cost_usd'])}"
+
+
+def _cost(dollars: float | None) -> str:
+    return "cost unknown (no price for this model; see PRICES_FILE)" if dollars is None else f"{dollars:.4f} USD"
 
 
 def _time(result: Mapping[str, Any]) -> str:
-    return (
-        f"{duration(result['elapsed_seconds'])}, {result['mode']} ({result['mode_reason']}), "
-        f"{result['speedup']:.1f} times the speed of one after the other"
-    )
+    """Wall time; where nodes ran side by side, how long they took together and the measured speed-up."""
+    elapsed, reason = duration(result["elapsed_seconds"]), result["mode_reason"]
+    if result["mode"] == "sequential":
+        return f"{elapsed}, one node after the other ({reason})"
+    together = f"{duration(result['item_seconds_sum'])} of work in nodes"
+    speedup = f", speed-up {result['speedup']:.1f}" if result["speedup"] > 1 else ""
+    return f"{elapsed} for {together}{speedup}; parallel, up to {result['peak_concurrency']} at once ({reason})"
 
 
 def _run(result: Mapping[str, Any]) -> str:

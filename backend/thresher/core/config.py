@@ -59,7 +59,7 @@ class Settings(BaseSettings):
 
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
-    max_depth: int = Field(default=256, ge=1, le=1_024)
+    max_depth: int = Field(default=256, ge=1, le=256)  # lxml takes no deeper subtree
     keep_payloads: bool = False
 
     log_level: str = Field(default="WARNING", pattern="^(?i:debug|info|warning|error|critical)$")

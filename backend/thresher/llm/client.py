@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +78,10 @@ class ModelClient(Protocol):
     @property
     def leaves_machine(self) -> bool:
         """False where nothing of a request leaves this process, so that nothing needs masking."""
+
+    @property
+    def fallbacks(self) -> Sequence[str]:
+        """What the server would not take and what is sent instead, a sentence each, in the order it happened."""
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once: no retry of its own, so that the engine's limiter sees every request.

@@ -70,7 +70,7 @@ class Evidence:
         The exact path first. Else as models write paths: blanks around it, ``/``, ``./`` or ``//`` before it, the
         root's name as its first step, prefixes and ``{uri}``, ``/text()`` after it, ``[1]`` on an only child, no
         ``[n]`` where there are several (all of them are meant). ``//`` means descendants where no path from the root
-        fits.
+        fits. An element that holds nothing but one text further down means that text.
         """
         return self._by_path.get(path) or self._forgiving(path)
 
@@ -100,11 +100,25 @@ class Evidence:
             absolute = start.startswith("/") and not start.startswith("//")
             readings.insert(0 if absolute else 1, steps[1:])
         found = next(filter(None, map(self._matching, readings)), ())
-        return found or (self._below(steps) if start.startswith("//") else ())
+        if not found and start.startswith("//"):
+            found = self._below(steps)
+        return found or next(filter(None, map(self._only_text_within, readings)), ())
 
     def _matching(self, steps: _Steps) -> Sequence[Leaf]:
         candidates = self._by_names.get(tuple(name for name, _ in steps), ())
         return [leaf for indexes, leaf in candidates if _agree(steps, indexes)]
+
+    def _only_text_within(self, steps: _Steps) -> Sequence[Leaf]:
+        """The one text inside an element without text of its own: XPath's string-value of it is that text."""
+        count, names = len(steps), tuple(name for name, _ in steps)
+        texts = [
+            leaf
+            for where, candidates in self._by_names.items()
+            if len(where) > count and where[:count] == names
+            for indexes, leaf in candidates
+            if not leaf.is_attribute and _agree(steps, indexes[:count])
+        ]
+        return texts if len(texts) == 1 else ()
 
     def _below(self, steps: _Steps) -> Sequence[Leaf]:
         """Leaves whose last steps are these."""

@@ -18,7 +18,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, scoped_session, sessionmake
 
 from thresher.core.errors import DatabaseUnusable
 from thresher.persistence.failures import storage_failure
-from thresher.persistence.group_commit import Batch, GroupCommit
+from thresher.persistence.group_commit import Batch, GroupCommit, TransactionEnded
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -94,8 +94,8 @@ class ThreadSafeDatabaseManager:
         """Runs ``write_func(session)`` in a transaction and returns its result after the commit.
 
         Units of many threads share one commit. If one of a group fails all are run once more, so ``write_func``
-        must be re-runnable: it reads and writes by its session alone, and does nothing slow. Called within another
-        unit or ``transaction()`` of the same thread it joins that one, under a savepoint.
+        must be re-runnable: it reads and writes by its session alone, leaves the commit to us, and does nothing
+        slow. Called within another unit or ``transaction()`` of the same thread it joins that one, under a savepoint.
 
         Raises:
             DatabaseUnavailable: the database does not answer for now; trying again may help.
@@ -146,22 +146,26 @@ class ThreadSafeDatabaseManager:
 
     def _call_each(self, connection: sa.Connection, functions: Sequence[Callable[[Session], Any]]) -> list[Any]:
         results = []
+        is_alone = connection.in_nested_transaction()
         with self._session_on(connection) as session:
+            transaction = session.begin()
             for function in functions:
                 results.append(function(session))
+                if session.get_transaction() is not transaction and not is_alone:
+                    raise TransactionEnded
                 session.flush()
                 session.expunge_all()  # no unit meets objects that another one is about to return
         return results
 
     @contextlib.contextmanager
     def _session_on(self, connection: sa.Connection) -> Iterator[Session]:
-        """A session within the writer's transaction: its commit is the group's, its rollback undoes the unit."""
+        """A session within the writer's transaction: it owns a savepoint, so that it cannot commit for the others."""
         outer = self._open_session
-        with Session(connection, expire_on_commit=False) as session:
+        with Session(connection, expire_on_commit=False, join_transaction_mode="create_savepoint") as session:
             self._open_session = session
             try:
                 yield session
-                session.flush()
+                session.commit()
             finally:
                 self._open_session = outer
 

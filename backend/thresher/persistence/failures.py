@@ -52,11 +52,15 @@ def storage_failure(error: BaseException) -> DatabaseUnavailable | StorageFailed
     if isinstance(error, exc.TimeoutError):
         return DatabaseUnavailable("The database is not available: no free connection within the time limit.")
     driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
+    failure = None
     if isinstance(driver_error, sqlite3.Error):
-        return _of_sqlite(driver_error)
-    if isinstance(error, exc.DBAPIError):
-        return _of_postgres(error)
-    return None
+        failure = _of_sqlite(driver_error)
+    elif isinstance(error, exc.DBAPIError):
+        failure = _of_postgres(error)
+    if failure is None and isinstance(driver_error, sqlite3.Error) and error.__context__ is not None:
+        # SQLite ends the transaction when its disk is full; then there is no savepoint left to go back to.
+        return storage_failure(error.__context__)
+    return failure
 
 
 def _of_sqlite(error: sqlite3.Error) -> DatabaseUnavailable | StorageFailed | None:

@@ -36,8 +36,8 @@ _GATHERING = 0.002  # seconds; less than a commit takes on most disks
 _PATIENCE = 1.0  # seconds; only a thread that was interrupted while it passed the lead on can cost this much
 
 
-class _RolledBack(Exception):
-    """Raised when a unit rolled the group's transaction back: each is run again, under a savepoint of its own."""
+class TransactionEnded(Exception):
+    """Raised when a unit ended the transaction of its group itself: each is run again, under its own savepoint."""
 
 
 class _Group:
@@ -88,31 +88,50 @@ class Writer:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._connection: sa.Connection | None = None
+        self._is_clean = True  # no transaction was left open, by a thread that was interrupted
 
     def begin(self) -> sa.Connection:
         """The connection, in a transaction that has just begun."""
+        if not self._is_clean:
+            self.abandon()
+        self._is_clean = False
         if self._connection is None:
             self._connection = self._engine.connect()
         self._connection.begin()
         return self._connection
 
+    def commit(self) -> None:
+        """Commits. SQLite may be left within its transaction by a commit that fails: that connection is dropped."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.commit()
+        except Exception:
+            self.abandon()
+            raise
+
     def roll_back(self) -> bool:
         """Leaves no transaction open, whatever happened to it; says whether the connection was lost."""
         connection = self._connection
-        if connection is None:
-            return False
+        lost = connection is not None and connection.invalidated
         try:
-            transaction = connection.get_transaction()
-            if transaction is not None and transaction.is_active:
-                transaction.rollback()
-            elif transaction is not None:  # a commit failed: SQLAlchemy takes it for ended, the driver may not
-                connection.invalidate()
+            if connection is not None and not lost:
+                connection.rollback()
         except Exception:  # noqa: BLE001 - the connection is lost, and with it the transaction
-            connection.invalidate()
-        lost = connection.invalidated
+            lost = True
         if lost:
-            self.close()
+            self.abandon()
+        self._is_clean = True
         return lost
+
+    def abandon(self) -> None:
+        """Drops a connection of which nothing is certain any more; the database rolls back what it was doing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.invalidate()
+            with contextlib.suppress(Exception):
+                connection.close()
 
     def close(self) -> None:
         """Gives the connection back to the pool."""
@@ -176,14 +195,8 @@ class GroupCommit:
                 yield connection
             return
         try:
-            with self._mutex:
-                try:
-                    self._start_leading()
-                    self._writing = self._writer.begin()
-                    yield self._writing
-                    self._writing.commit()
-                finally:
-                    self._stop_leading()
+            with self._mutex, self._alone() as connection:
+                yield connection
         except Exception as error:
             failure = storage_failure(error)
             if failure is None or failure is error:
@@ -192,11 +205,27 @@ class GroupCommit:
         finally:
             self._pass_on()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        """A transaction of the writer, for the holder of the mutex."""
+        try:
+            self._leader = threading.get_ident()
+            self._writing = self._writer.begin()
+            yield self._writing
+            self._writer.commit()
+        except Exception:
+            raise
+        except BaseException:
+            self._writer.abandon()  # interrupted anywhere, even within SQLAlchemy
+            raise
+        finally:
+            self._stop_leading()
+
     def close(self) -> None:
         """Gives the writer's connection back; waits for the group that is being written."""
         with self._mutex:
-            self._writer.roll_back()
             self._writer.close()
+        self._pass_on()
 
     @contextlib.contextmanager
     def _join(self) -> Iterator[sa.Connection]:
@@ -224,9 +253,12 @@ class GroupCommit:
 
     def _lead_own(self, unit: _Unit) -> None:
         try:
-            self._start_leading()
+            self._leader = threading.get_ident()
             self._gather(unit)
             self._lead(unit)
+        except BaseException:
+            self._writer.abandon()  # interrupted anywhere, even within SQLAlchemy
+            raise
         finally:
             self._stop_leading()
 
@@ -246,11 +278,6 @@ class GroupCommit:
         while len(self._waiting) < self._companions and (left := until - time.monotonic()) > 0:
             own.wait(left)
         self._gatherer = None
-
-    def _start_leading(self) -> None:
-        """Nothing is left of a leader that was interrupted even while it cleaned up."""
-        self._leader = threading.get_ident()
-        self._writer.roll_back()
 
     def _stop_leading(self) -> None:
         self._leader = self._writing = self._gatherer = None
@@ -283,6 +310,10 @@ class GroupCommit:
             for unit in units:
                 unit.error = error
             group.settled = True
+        except BaseException:
+            if not group.settled:
+                self._waiting.extend(unit for unit in units if unit is not own)
+            raise
         finally:
             for unit in units:
                 if unit is not own:
@@ -296,7 +327,7 @@ class GroupCommit:
             failure = storage_failure(error)
             if failure is not None and not lost:
                 raise failure from error
-            if len(units) == 1 and not lost and not isinstance(error, _RolledBack):
+            if len(units) == 1 and not lost and not isinstance(error, TransactionEnded):
                 units[0].error = error
                 group.settled = True
                 return
@@ -314,7 +345,7 @@ class GroupCommit:
             for unit, result in zip(members, results, strict=True):
                 unit.result = result
         if connection.get_transaction() is not transaction:
-            raise _RolledBack
+            raise TransactionEnded
         return connection
 
     def _replay(self, units: list[_Unit]) -> sa.Connection:
@@ -334,7 +365,7 @@ class GroupCommit:
     def _commit(self, connection: sa.Connection, units: list[_Unit], group: _Group) -> None:
         driver_connection = connection.connection.driver_connection
         try:
-            connection.commit()
+            self._writer.commit()
         except Exception as error:
             failure = storage_failure(error)
             raise failure or StorageFailed("The database refused to commit.") from error

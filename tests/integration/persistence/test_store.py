@@ -24,7 +24,12 @@ from thresher.engine.work import (
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
-from thresher.persistence.repositories.node_facts import fact_counts, insert_node_facts, stream_facts
+from thresher.persistence.repositories.node_facts import (
+    fact_counts,
+    insert_node_facts,
+    sample_facts,
+    stream_facts,
+)
 from thresher.persistence.repositories.store import SqlStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -65,6 +70,10 @@ def a_run(**changes: object) -> NewRun:
 
 def specs(count: int, payload: bytes = b"<a/>") -> list[ItemSpec]:
     return [ItemSpec(key=f"item-{number}", position=(number,), payload=payload) for number in range(count)]
+
+
+def plan(store: SqlStore, run: Run, new: list[ItemSpec], planned: int | None = None) -> int:
+    return store.add_items(run.run_id, new, len(new) if planned is None else planned)
 
 
 def succeeded(claim: Claim, **outcome: object) -> Completion:
@@ -118,7 +127,7 @@ def test_an_unknown_run_is_not_found(store: SqlStore) -> None:
     for call in (
         lambda: store.get_run("r0"),
         lambda: store.set_run_status("r0", RunStatus.RUNNING),
-        lambda: store.add_items("r0", specs(1)),
+        lambda: store.add_items("r0", specs(1), 1),
         lambda: store.finish_planning("r0", {}),
         lambda: store.claim("r0", "me", 1, 60),
         lambda: store.find_run("r0"),
@@ -167,9 +176,10 @@ def test_a_paused_run_has_not_finished(store: SqlStore, run: Run) -> None:
 
 
 def test_planning_ignores_known_keys_but_counts_how_far_it_came(store: SqlStore, run: Run) -> None:
-    assert store.add_items(run.run_id, specs(3)) == 3
-    assert store.add_items(run.run_id, [*specs(5), *specs(1)]) == 2
-    assert store.add_items(run.run_id, []) == 0
+    assert plan(store, run, specs(3)) == 3
+    assert plan(store, run, [*specs(5), *specs(1)], planned=9) == 2
+    assert plan(store, run, specs(2), planned=2) == 0, "another process that plans the same run is behind"
+    assert plan(store, run, []) == 0
     store.finish_planning(run.run_id, {"matched": 5})
     store.finish_planning(run.run_id, {"sections": 1})
     planned = store.get_run(run.run_id)
@@ -180,7 +190,7 @@ def test_planning_ignores_known_keys_but_counts_how_far_it_came(store: SqlStore,
 
 def test_the_same_key_in_two_runs_is_two_items(store: SqlStore, run: Run) -> None:
     other = store.create_run(a_run())
-    assert store.add_items(run.run_id, specs(1)) == store.add_items(other.run_id, specs(1)) == 1
+    assert plan(store, run, specs(1)) == plan(store, other, specs(1)) == 1
 
 
 def test_claims_come_in_order_of_position_with_all_that_was_planned(store: SqlStore, run: Run) -> None:
@@ -190,7 +200,7 @@ def test_claims_come_in_order_of_position_with_all_that_was_planned(store: SqlSt
         ItemSpec("a", (1,), b"1"),
         ItemSpec("d", (10,), None),
     ]
-    store.add_items(run.run_id, planned)
+    plan(store, run, planned)
     claims = store.claim(run.run_id, "me", 3, 60)
     assert [claim.key for claim in claims] == ["a", "b", "c"]
     assert claims[2] == Claim(
@@ -202,7 +212,7 @@ def test_claims_come_in_order_of_position_with_all_that_was_planned(store: SqlSt
 
 
 def test_skipped_items_are_planned_as_finished_and_keep_no_payload(store: SqlStore, run: Run) -> None:
-    store.add_items(run.run_id, [ItemSpec("a", (0,), b"secret", skip_reason="disabled")])
+    plan(store, run, [ItemSpec("a", (0,), b"secret", skip_reason="disabled")])
     assert store.counts(run.run_id) == Counts(skipped=1)
     assert store.claim(run.run_id, "me", 1, 60) == []
 
@@ -210,20 +220,20 @@ def test_skipped_items_are_planned_as_finished_and_keep_no_payload(store: SqlSto
 def test_finishing_writes_facts_attempt_state_and_children_together(
     store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
 ) -> None:
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     (claim,) = store.claim(run.run_id, "me", 1, 60)
     assert store.finish(succeeded(claim, records=[a_fact()], children=[ItemSpec("child", (0, 1))], result={"n": 1}))
     assert store.counts(run.run_id) == Counts(succeeded=1, pending=1)
     assert [fact["section_path"] for fact in stream_facts(db, run.run_id)] == ["/Order/Pax[1]"]
     totals = store.totals(run.run_id)
     assert (totals.usage, totals.item_seconds, totals.attempts) == (Usage(1, 10, 5, 2, 0.25), 0.5, 1)
-    assert store.get_run(run.run_id).planned == 1, "children are no part of the plan's sequence"
+    assert store.get_run(run.run_id).planned == 1, "children are no part of the plan"
 
 
 def test_a_claim_that_is_no_longer_held_writes_nothing(
     store: SqlStore, run: Run, db: ThreadSafeDatabaseManager, clock: Clock
 ) -> None:
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     (stale,) = store.claim(run.run_id, "me", 1, 60)
     clock.move(61)
     assert store.recover(run.run_id, lambda _: False, 3) == 1
@@ -237,7 +247,7 @@ def test_a_claim_that_is_no_longer_held_writes_nothing(
 
 
 def test_a_retry_waits_until_it_is_due(store: SqlStore, run: Run, clock: Clock) -> None:
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     (claim,) = store.claim(run.run_id, "me", 1, 60)
     due = NOW + timedelta(seconds=30)
     assert store.finish(failed(claim, ItemStatus.PENDING, due))
@@ -253,7 +263,7 @@ def test_the_next_due_time_is_now_for_pending_the_lease_for_running_and_none_at_
     store: SqlStore, run: Run
 ) -> None:
     assert store.next_due(run.run_id) is None
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     assert store.next_due(run.run_id) == NOW
     (claim,) = store.claim(run.run_id, "me", 1, 60)
     assert store.next_due(run.run_id) == NOW + timedelta(seconds=60)
@@ -262,7 +272,7 @@ def test_the_next_due_time_is_now_for_pending_the_lease_for_running_and_none_at_
 
 
 def test_released_claims_are_as_if_never_claimed(store: SqlStore, run: Run) -> None:
-    store.add_items(run.run_id, specs(2))
+    plan(store, run, specs(2))
     claims = store.claim(run.run_id, "me", 2, 60)
     store.release(claims)
     store.release(claims)
@@ -273,7 +283,7 @@ def test_released_claims_are_as_if_never_claimed(store: SqlStore, run: Run) -> N
 
 
 def test_renewing_keeps_the_leases_of_one_owner_alive(store: SqlStore, run: Run, clock: Clock) -> None:
-    store.add_items(run.run_id, specs(3))
+    plan(store, run, specs(3))
     store.claim(run.run_id, "me", 2, 60)
     store.claim(run.run_id, "you", 1, 60)
     clock.move(50)
@@ -284,7 +294,7 @@ def test_renewing_keeps_the_leases_of_one_owner_alive(store: SqlStore, run: Run,
 
 
 def test_items_of_a_dead_owner_are_recovered_before_their_lease_expires(store: SqlStore, run: Run) -> None:
-    store.add_items(run.run_id, specs(3))
+    plan(store, run, specs(3))
     store.claim(run.run_id, "dead", 2, 60)
     store.claim(run.run_id, "alive", 1, 60)
     assert store.recover(run.run_id, lambda owner: owner == "dead", 3) == 2
@@ -293,7 +303,7 @@ def test_items_of_a_dead_owner_are_recovered_before_their_lease_expires(store: S
 
 
 def test_an_item_that_is_lost_too_often_is_dead(store: SqlStore, run: Run) -> None:
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     for _ in range(2):
         store.claim(run.run_id, "dead", 1, 60)
         store.recover(run.run_id, lambda _: True, 2)
@@ -302,7 +312,7 @@ def test_an_item_that_is_lost_too_often_is_dead(store: SqlStore, run: Run) -> No
 
 
 def test_an_unknown_price_makes_the_total_unknown(store: SqlStore, run: Run) -> None:
-    store.add_items(run.run_id, specs(2))
+    plan(store, run, specs(2))
     first, second = store.claim(run.run_id, "me", 2, 60)
     store.finish(succeeded(first))
     unpriced = AttemptRecord(1, AttemptStatus.SUCCEEDED, NOW, 0.1, Usage(1, 1, 1, 0, None))
@@ -313,7 +323,7 @@ def test_an_unknown_price_makes_the_total_unknown(store: SqlStore, run: Run) -> 
 def test_text_that_databases_refuse_is_stored_with_replacement_characters(
     store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
 ) -> None:
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     (claim,) = store.claim(run.run_id, "me", 1, 60)
     odd = "a\0b\ud83dc\U0001f600"
     assert store.finish(succeeded(claim, result={"odd": odd}, records=[a_fact(odd)]))
@@ -324,7 +334,7 @@ def test_text_that_databases_refuse_is_stored_with_replacement_characters(
 def test_facts_are_streamed_in_document_order_over_many_pages(
     store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
 ) -> None:
-    store.add_items(run.run_id, specs(40))
+    plan(store, run, specs(40))
     for claim in reversed(store.claim(run.run_id, "me", 40, 60)):
         store.finish(succeeded(claim, records=[a_fact(f"{claim.position[0]:02}-{n:02}") for n in range(30)]))
     types = [fact["node_type"] for fact in stream_facts(db, run.run_id)]
@@ -335,7 +345,7 @@ def test_facts_are_streamed_in_document_order_over_many_pages(
 def test_ungrounded_values_are_counted_but_exported_only_when_asked_for(
     store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
 ) -> None:
-    store.add_items(run.run_id, specs(1))
+    plan(store, run, specs(1))
     (claim,) = store.claim(run.run_id, "me", 1, 60)
     partly = a_fact("partly", "+-") | {"record": {"f0": "v", "f1": "lie"}}
     store.finish(succeeded(claim, records=[partly, a_fact("lies", "-"), a_fact("empty") | {"fields": []}]))
@@ -350,3 +360,30 @@ def test_ungrounded_values_are_counted_but_exported_only_when_asked_for(
     assert everything[0]["record"] == {"f0": "v", "f1": "lie"}
     counts = fact_counts(db, run.run_id)
     assert (counts.facts, counts.fields_total, counts.fields_grounded) == (3, 3, 1)
+
+
+def test_the_mode_of_a_run_is_that_of_its_newest_session(store: SqlStore, run: Run) -> None:
+    store.set_run_mode(run.run_id, Mode.SEQUENTIAL, "--sequential was given")
+    changed = store.get_run(run.run_id)
+    assert (changed.mode, changed.mode_reason) == (Mode.SEQUENTIAL, "--sequential was given")
+    with pytest.raises(NotFound):
+        store.set_run_mode("r0", Mode.PARALLEL, "")
+
+
+def test_a_sample_has_facts_of_every_type_in_document_order(
+    store: SqlStore, run: Run, db: ThreadSafeDatabaseManager
+) -> None:
+    store.add_items(run.run_id, specs(9), planned=9)
+    for claim in reversed(store.claim(run.run_id, "me", 9, 60)):
+        number = claim.position[0]
+        fact = a_fact("Pax" if number < 7 else "Offer", "+-") | {"section_path": f"/Order/{number}"}
+        store.finish(succeeded(claim, records=[fact]))
+
+    def paths(limit: int) -> list[object]:
+        return [fact["section_path"] for fact in sample_facts(db, run.run_id, limit)]
+
+    assert paths(2) == ["/Order/0", "/Order/7"]
+    assert paths(5) == ["/Order/0", "/Order/1", "/Order/2", "/Order/7", "/Order/8"]
+    assert len(paths(50)) == 9
+    fields: object = sample_facts(db, run.run_id, 1)[0]["fields"]
+    assert [field["grounded"] for field in fields] == [True, False]  # type: ignore[attr-defined]

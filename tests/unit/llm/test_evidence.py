@@ -244,3 +244,14 @@ def cut(root: etree._Element, data: st.DataObject) -> tuple[etree._Element, dict
         source = children[start]
         path = f"{'' if path == '.' else path + '/'}{etree.QName(source).localname}[1]"
         shell = etree.SubElement(shell, source.tag, source.attrib)
+
+
+def test_an_element_around_one_text_means_that_text() -> None:
+    root = etree.fromstring(
+        "<C><Email><EmailText>a@b</EmailText><Kind code='x'/></Email><Two><A>1</A><B>2</B></Two></C>"
+    )
+    evidence = Evidence.of(root)
+    assert [leaf.path for leaf in evidence.at("Email")] == ["Email/EmailText"]
+    assert [leaf.path for leaf in evidence.at("C/Email")] == ["Email/EmailText"]
+    assert not evidence.at("Two")
+    assert not evidence.at(".")

@@ -30,6 +30,7 @@ class StructuralClient:
     provider = NAME
     model = NAME
     leaves_machine = False
+    fallbacks: tuple[str, ...] = ()
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Fills the request's schema from its subtree; a context line ``ordinal: N`` gives the node's ordinal.

@@ -17,6 +17,7 @@ from thresher.persistence.repositories.positions import encode_position
 from thresher.persistence.repositories.store import ItemRecords
 
 _PAGE = 500  # facts in memory at a time
+_SAMPLED = 20_000  # facts from which a sample is taken, so that it costs the same for any run
 
 _fact = sql.NODE_FACTS.c
 _EXPORTED = (
@@ -114,6 +115,22 @@ def stream_facts(
         if len(rows) < _PAGE:
             return
         page = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*(sa.literal(value) for value in rows[-1][:3])))
+
+
+def sample_facts(db: ThreadSafeDatabaseManager, run_id: str, limit: int) -> list[JsonObject]:
+    """A few facts of each type in the order of the document: the first of every type, then the second ones, ...
+
+    Ungrounded values are in it. Only the first 20,000 facts of the run are looked at.
+    """
+    first = sa.select(_fact.id, _fact.node_type, *_ORDER).where(_fact.run_id == run_id)
+    seen = first.order_by(*_ORDER).limit(_SAMPLED).subquery().c
+    order = (seen.position, seen.item_id, seen.ordinal)
+    nth = sa.func.row_number().over(partition_by=seen.node_type, order_by=order)
+    chosen = sa.select(seen.id).order_by(nth, *order).limit(limit)
+    query = sa.select(*_EXPORTED).where(_fact.id.in_(chosen)).order_by(*_ORDER)
+    with db.read() as session:
+        rows = session.execute(query).all()
+    return [_exported(row._mapping, include_ungrounded=True) for row in rows]  # noqa: SLF001 - public in SQLAlchemy
 
 
 def _exported(row: Mapping[Any, Any], *, include_ungrounded: bool) -> JsonObject:

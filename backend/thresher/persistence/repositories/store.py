@@ -163,6 +163,14 @@ class SqlStore:
             )
         self._update_run(run_id, values)
 
+    def set_run_mode(self, run_id: str, mode: Mode, reason: str) -> None:
+        """Says how the next session of a run works, and why.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, {"mode": mode.value, "mode_reason": reason})
+
     def end_run(self, report: RunReport) -> None:
         """Stores how a run ended.
 

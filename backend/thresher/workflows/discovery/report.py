@@ -30,6 +30,7 @@ def summarize(
         "message_root": run.details.get("message_root"),
         "sender": run.details.get("sender"),
         "paths": run.options.get("paths"),
+        "limit": run.options.get("limit"),
         "subtrees_matched": subtrees_matched,
         "nodes_total": counts.total,
         "subtrees_processed": counts.succeeded,

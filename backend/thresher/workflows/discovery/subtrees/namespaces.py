@@ -25,6 +25,8 @@ def declarations(scope: Scope) -> Mapping[bytes, bytes]:
 
 def needed(declared: Mapping[bytes, bytes], xml: bytes) -> bytes:
     """The declarations that a subtree can need: the default one, and prefixes that occur anywhere in its text."""
+    if not declared:
+        return b""
     return b"".join([attribute for prefix, attribute in declared.items() if prefix in xml])
 
 

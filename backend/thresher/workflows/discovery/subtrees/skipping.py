@@ -16,6 +16,7 @@ MORE = -1
 _MAX_NAMES = 64
 _MAX_KEPT = 1_024
 _MAX_LOOKS = 12
+_SLASH = ord("/")
 _AFTER_NAME = b" \t\r\n/>"
 _BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
 # At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
@@ -36,6 +37,7 @@ class Skipper:
         self._limits = limits
         self._names: set[bytes] = set()
         self._starts: re.Pattern[bytes] | None = None
+        self._expect({path.steps[-1].local.encode() for path in paths} - {b"*"})
         self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
         self._until_sample = 1
         self._stride = 1
@@ -44,9 +46,12 @@ class Skipper:
         """Notes the name, as written, of a target: more of them may follow."""
         found = _RAW_NAME.match(window.data, start - window.start)
         if found and found[1] not in self._names and len(self._names) < _MAX_NAMES:
-            self._names.add(found[1])
-            names = b"|".join(map(re.escape, sorted(self._names)))
-            self._starts = re.compile(rb"<(%s)[\s/>]" % names)
+            self._expect({found[1]})
+
+    def _expect(self, names: set[bytes]) -> None:
+        self._names.update(sorted(names)[: _MAX_NAMES - len(self._names)])
+        if self._names:
+            self._starts = re.compile(rb"<(%s)[\s/>]" % b"|".join(map(re.escape, sorted(self._names))))
 
     def next_start(self, window: Window, at: int) -> tuple[int, int, bytes]:
         """The next tag with the name of a target: start, end, name; (-1, end of the window) where there is none."""
@@ -95,23 +100,24 @@ class Skipper:
         end = first = at - base
         start = self._starts.search(data, end)
         while start is not None and start[1] == name and not data[end : start.start()].strip():
-            following = self._starts.search(data, start.end())
+            begin, following = start.start(), self._starts.search(data, start.end())
             stop = data.find(closing, start.end(), following.start() if following else len(data))
-            if stop < 0 or not self._is_simple(data[start.start() : stop], depth):
+            if stop < 0 or not self._is_simple(data[begin:stop], depth):
                 break
             end = stop + len(closing)
-            places.append((base + start.start(), base + end))
+            places.append((base + begin, base + end))
             start = following
-        own = _local(name)
-        inside = data[first:end]
-        return [] if any(_holds_element(inside, each) for each in inner if each != own) else places
+        inside, own = data[first:end], _local(name)
+        others = any(_holds_element(inside, each) for each in inner if each != own)
+        return [] if others or _is_written_otherwise(inside, name, own) else places
 
     def _is_simple(self, element: bytes, depth: int) -> bool:
-        tag = element[: element.find(b">") + 1]
+        """Whether an element (without its end tag) is neither empty, nor large, nor declares namespaces itself."""
+        end_of_tag = element.find(b">")
         return (
             len(element) < self._limits.max_subtree_bytes
-            and not tag.endswith(b"/>")
-            and b"xmlns" not in tag
+            and element[end_of_tag - 1] != _SLASH
+            and element.find(b"xmlns", 0, end_of_tag) < 0
             and self._is_plain(element, depth)
         )
 
@@ -166,3 +172,16 @@ def _holds_element(inside: bytes, name: bytes) -> bool:
         if after in _AFTER_NAME and before in _BEFORE_NAME:
             return True
     return True
+
+
+def _is_written_otherwise(inside: bytes, name: bytes, own: bytes) -> bool:
+    """Whether some markup may hold an element of a local name with another prefix than in ``name``."""
+    here = b"<" + name
+    for before in (b"<", b":", b"_"):
+        variant = before + own
+        if here.endswith(variant):
+            if before != b"<" and inside.count(variant) != inside.count(here) + inside.count(b"/" + name):
+                return True
+        elif variant in inside:
+            return True
+    return False

@@ -152,30 +152,33 @@ class _Splitting:
         self._pending.clear()
         self._at = end
         parent = self._stack[-1]
+        name_end = len(name) + 1
         for start, stop in places:
-            target = self._next_sibling(target, parent, start)
-            self._end_target(target, stop)
+            written = self._window.slice(start, stop)
+            declared = needed(parent.declared, written)
+            sibling = self._next_sibling(target, parent, start)
+            if len(written) + len(declared) > self._limits.max_subtree_bytes or _has_long_run(written):
+                self._end_target(sibling, stop)
+            else:
+                xml = written[:name_end] + declared + written[name_end:]
+                place = (sibling.source_start, self._window.source_offset(stop))
+                self._ready.append(self._subtree(sibling, xml, place))
 
     def _next_sibling(self, target: _Target, parent: _Frame, start: int) -> _Target:
-        counts, local = parent.counts, target.node_type
+        """Makes of a target that has ended the one beside it; nobody else holds it any more."""
+        counts, local, matched = parent.counts, target.node_type, target.matched
         index = counts[local] = counts[local] + 1
         counts["*"] += 1
-        matched = target.matched
         self._ordinals[matched] += 1
-        number = self._matched
+        target.ordinal = self._ordinals[matched]
+        target.number = self._matched
         self._matched += 1
-        return _Target(
-            target.path,
-            matched,
-            f"{parent.path}/{local}[{index}]",
-            local,
-            self._ordinals[matched],
-            number,
-            target.depth,
-            start,
-            self._window.source_offset(start),
-            parent.declared,
-        )
+        target.section_path = f"{parent.path}/{local}[{index}]"
+        target.start = start
+        target.source_start = self._window.source_offset(start)
+        target.declared = parent.declared
+        target.cutter = None
+        return target
 
     def _let_go(self) -> None:
         """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
@@ -316,4 +319,6 @@ class _Splitting:
 
 def _has_long_run(written: bytes) -> bool:
     """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
+    if len(written) <= MIN_CHARACTERS:
+        return False
     return any(written.find(b"<", at, at + _BLOCK) < 0 for at in range(0, len(written) - _BLOCK + 1, _BLOCK))

@@ -24,8 +24,10 @@ CASES = {
     ),
     "namespace before version": (f'<OrderViewRS xmlns="{NDC}/EDIST/2017.2" Version="18.1"/>', "OrderViewRS", "17.2"),
     "payload attributes": (
-        f'<IATA_OrderViewRS xmlns="{NDC}/EASD/x"><PayloadAttributes><VersionNumber>2021.3</VersionNumber>'
-        "</PayloadAttributes></IATA_OrderViewRS>",
+        (
+            f'<IATA_OrderViewRS xmlns="{NDC}/EASD/x"><PayloadAttributes><VersionNumber>2021.3</VersionNumber>'
+            "</PayloadAttributes></IATA_OrderViewRS>"
+        ),
         "OrderViewRS",
         "21.3",
     ),
@@ -37,14 +39,18 @@ CASES = {
     "root attribute": (f'<OrderViewRS xmlns="{NDC}/EDIST" Version="IATA2017.2"/>', "OrderViewRS", "17.2"),
     "a schema number is no version": (f'<OrderViewRS xmlns="{NDC}/EDIST" Version="5.000"/>', "OrderViewRS", ""),
     "a reference version is none": (
-        f'<OrderViewRS xmlns="{NDC}/EDIST"><Document><ReferenceVersion>17.2</ReferenceVersion></Document>'
-        "</OrderViewRS>",
+        (
+            f'<OrderViewRS xmlns="{NDC}/EDIST"><Document><ReferenceVersion>17.2</ReferenceVersion></Document>'
+            "</OrderViewRS>"
+        ),
         "OrderViewRS",
         "",
     ),
     "21.3 by structure": (
-        '<IATA_OrderViewRS xmlns="http://www.iata.org/IATA/2015/EASD/00/IATA_x"><Response><DataLists>'
-        "<DatedMarketingSegmentList/></DataLists></Response></IATA_OrderViewRS>",
+        (
+            '<IATA_OrderViewRS xmlns="http://www.iata.org/IATA/2015/EASD/00/IATA_x"><Response><DataLists>'
+            "<DatedMarketingSegmentList/></DataLists></Response></IATA_OrderViewRS>"
+        ),
         "OrderViewRS",
         "21.3",
     ),
@@ -54,8 +60,10 @@ CASES = {
         "17.2",
     ),
     "within SOAP": (
-        f'<s:Envelope xmlns:s="{SOAP}"><s:Header><a/></s:Header><s:Body><OrderViewRS xmlns="{NDC}/EDIST/2017.2"/>'
-        "</s:Body></s:Envelope>",
+        (
+            f'<s:Envelope xmlns:s="{SOAP}"><s:Header><a/></s:Header><s:Body><OrderViewRS xmlns="{NDC}/EDIST/2017.2"/>'
+            "</s:Body></s:Envelope>"
+        ),
         "OrderViewRS",
         "17.2",
     ),

@@ -1,0 +1,101 @@
+"""The reference of results names every key that programs get, and no other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import ROOT, code, rows, section, text_of
+
+from thresher.cli.facts import CSV_COLUMNS
+from thresher.core.config import Settings
+from thresher.workflows.discovery import NodeConfiguration, NodeProcessingResult
+from thresher.workflows.discovery.configurations import ConfigurationFile
+
+RESULT = "docs/reference/result.md"
+DOCUMENT = "<r><a id='1'><b>text</b></a><a id='2'><b>more</b></a></r>"
+CONFIGURATION = "nodes: [{path: a, schema: {type: object, properties: {b: {type: string}}}}]"
+
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def thresher(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The real command line in a folder that holds a document and its configuration."""
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "a.xml").write_text(DOCUMENT, encoding="utf-8")
+    (folder / "nodes.yaml").write_text(CONFIGURATION, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "thresher", *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(thresher: Command) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(thresher("discover", "a.xml", "--config", "nodes.yaml", "--json", "--quiet"))
+    return found
+
+
+def documented(heading: str) -> list[str]:
+    return [code(cells[0])[0] for cells in rows(section(RESULT, heading))]
+
+
+def test_keys_of_a_result(result: dict[str, Any], thresher: Command) -> None:
+    assert documented("The result of a run") == list(result)
+    assert list(json.loads(thresher("show", result["run_id"], "--json"))) == list(result)
+
+
+def test_keys_of_a_fact(result: dict[str, Any], thresher: Command) -> None:
+    fact = json.loads(thresher("facts", result["run_id"]).splitlines()[0])
+    assert documented("A fact") == list(fact)
+    (fields,) = (cells for cells in rows(section(RESULT, "A fact")) if code(cells[0]) == ["fields"])
+    assert code(fields[1]) == list(fact["fields"][0])
+
+
+def test_columns_of_csv(result: dict[str, Any], thresher: Command) -> None:
+    head = next(csv.reader(io.StringIO(thresher("facts", result["run_id"], "--format", "csv"))))
+    assert head == list(CSV_COLUMNS)
+    assert ", ".join(f"`{column}`" for column in CSV_COLUMNS[:7]) in section(RESULT, "A fact").replace("\n", " ")
+    assert set(CSV_COLUMNS) <= set(code(section(RESULT, "A fact")))
+
+
+def test_keys_of_a_run_in_the_list(result: dict[str, Any], thresher: Command) -> None:
+    (run,) = json.loads(thresher("runs", "--json"))
+    assert run["run_id"] == result["run_id"]
+    assert documented("A run in the list") == list(run)
+
+
+def test_keys_of_inspect(thresher: Command) -> None:
+    seen = json.loads(thresher("inspect", "a.xml", "--json"))
+    (row,) = (cells for cells in rows(section("docs/reference/cli.md", "thresher inspect")) if "--json" in cells[0])
+    assert code(row[1]) == list(seen)
+
+
+def test_keys_of_a_configuration() -> None:
+    page = text_of("docs/reference/node-configurations.md")
+    known = [field.alias or name for name, field in NodeConfiguration.model_fields.items()]
+    assert sorted(code(cells[0])[0] for cells in rows(page)) == sorted(known)
+    assert list(ConfigurationFile.model_fields) == ["nodes"]
+
+
+def test_the_python_reference_names_what_a_processing_result_has() -> None:
+    page = text_of("docs/reference/python-api.md")
+    (row,) = (cells for cells in rows(page) if code(cells[0]) == ["NodeProcessingResult"])
+    assert code(row[1])[:-1] == list(NodeProcessingResult.__dataclass_fields__)
+
+
+def test_the_data_of_the_project_is_where_pages_say() -> None:
+    assert Path(ROOT, "samples", "OrderViewRS_19.2.xml").is_file()

@@ -1,0 +1,165 @@
+"""Opening a database: what it is set to, and one clear sentence where it cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from thresher.core.errors import DatabaseUnusable, StorageFailed
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.failures import storage_failure
+from thresher.persistence.tables import Base, ForeignText, UtcDateTime
+
+
+def not_a_database(folder: Path) -> str:
+    (folder / "notes.txt").write_text("this is no database at all\n" * 100)
+    return f"sqlite:///{folder / 'notes.txt'}"
+
+
+@pytest.mark.parametrize(
+    ("url_in", "sentence"),
+    [
+        (lambda _: "nonsense", r"cannot be read. Use sqlite:///.* or postgresql://"),
+        (lambda _: "", r"cannot be read. Use sqlite:///"),
+        (lambda _: "postgresql://u:s3cret@host:port/x", r"cannot be read. Use sqlite:///"),
+        (lambda _: "mysql://root:s3cret@localhost/x", r"'mysql' is not supported. Use sqlite:///"),
+        (lambda _: "postgresql+psycopg2://u:s3cret@localhost/x", r"'postgresql\+psycopg2' is not supported"),
+        (lambda folder: f"sqlite:///{folder}/missing/a.db", r"cannot be created: the folder .*missing does not exist"),
+        (lambda folder: f"sqlite:///{folder}", r"cannot be opened: it is a folder"),
+        (lambda _: "sqlite:////proc/thresher.db", r"/proc/thresher.db cannot be written: check the rights"),
+        (not_a_database, r"notes.txt is not a database: name another file in DATABASE_URL"),
+        (lambda _: "postgresql://me:s3cret@127.0.0.1:9/x", r"PostgreSQL at 127.0.0.1:9 .*'x' as 'me': check"),
+    ],
+)
+def test_an_unusable_database_is_refused_in_one_sentence_without_its_password(
+    tmp_path: Path, url_in: Callable[[Path], str], sentence: str
+) -> None:
+    with pytest.raises(DatabaseUnusable, match=sentence) as refusal:
+        create_engine(url_in(tmp_path), connect_timeout=2)
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.postgres
+def test_an_unknown_database_of_a_server_is_refused(postgres_url: str) -> None:
+    with pytest.raises(DatabaseUnusable, match="'missing_database'"):
+        create_engine(sa.make_url(postgres_url).set(database="missing_database").render_as_string(hide_password=False))
+
+
+def test_every_sqlite_connection_is_set_up_for_many_threads(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
+    with engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "cache_size")
+        }
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 1,
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+        "cache_size": -512,
+    }
+    engine.dispose()
+
+
+def test_reading_does_not_take_the_write_lock(sqlite_url: str) -> None:
+    first, second = create_engine(sqlite_url, busy_timeout=0.05), create_engine(sqlite_url, busy_timeout=0.05)
+    Base.metadata.create_all(first)
+    with ThreadSafeDatabaseManager(first).read() as session:
+        session.execute(sa.text("SELECT * FROM runs")).all()
+        with ThreadSafeDatabaseManager(second).transaction() as writer:
+            writer.execute(sa.text("DELETE FROM runs"))
+    first.dispose()
+    second.dispose()
+
+
+def test_a_database_in_memory_is_one_for_all_threads_and_leaves_nothing_behind() -> None:
+    code = """
+import sqlalchemy as sa
+from concurrent.futures import ThreadPoolExecutor
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+db = ThreadSafeDatabaseManager(create_engine("sqlite://"))
+db.write_with_lock(lambda session: session.execute(sa.text("CREATE TABLE t (n INTEGER)")) and None)
+def work(number):
+    db.write_with_lock(lambda session: session.execute(sa.text(f"INSERT INTO t VALUES ({number})")) and None)
+    with db.read() as session:
+        return session.scalar(sa.text("SELECT count(*) FROM t"))
+with ThreadPoolExecutor(8) as pool:
+    print(max(pool.map(work, range(50))))
+print(db.engine.url.database)
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert answer[0] == "50"
+    assert not Path(answer[1]).parent.exists()
+
+
+def test_instants_keep_their_moment_and_come_back_in_utc(database_url: str) -> None:
+    table = sa.Table("instants", sa.MetaData(), sa.Column("at", UtcDateTime))
+    engine = create_engine(database_url)
+    table.create(engine)
+    moments = [
+        datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC),
+        datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        datetime(1969, 12, 31, 23, tzinfo=timezone(-timedelta(hours=3, minutes=30))),
+    ]
+    with engine.begin() as connection:
+        connection.execute(sa.insert(table), [{"at": moment} for moment in moments])
+    with engine.connect() as connection:
+        back = connection.scalars(sa.select(table.c.at).order_by(table.c.at)).all()
+        after = connection.scalar(sa.select(sa.func.count()).where(table.c.at > moments[1]))
+    engine.dispose()
+    assert list(back) == sorted(moments)
+    assert all(moment.tzinfo is UTC for moment in back)
+    assert after == 1
+
+
+def test_an_instant_without_a_zone_is_refused(sqlite_url: str) -> None:
+    with pytest.raises(ValueError, match="has no time zone"):
+        UtcDateTime().process_bind_param(datetime(2026, 1, 1), create_engine(sqlite_url).dialect)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("plain", "plain"), ("\0", "\ufffd"), ("\ud83d!", "\ufffd!"), ("\ud83d\ude00", "\U0001f600"), ("é", "é")],
+)
+def test_foreign_text_comes_back_readable(database_url: str, text: str, stored: str) -> None:
+    table = sa.Table("texts", sa.MetaData(), sa.Column("text", ForeignText))
+    engine = create_engine(database_url)
+    table.create(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(table), {"text": text})
+        assert connection.scalar(sa.select(table.c.text)) == stored
+    engine.dispose()
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR | 3 << 8, sqlite3.SQLITE_CORRUPT])
+def test_errors_of_the_disk_are_fatal_by_their_code(code: int) -> None:
+    error = sqlite3.OperationalError("whatever it says")
+    error.sqlite_errorcode = code
+    assert isinstance(storage_failure(error), StorageFailed)
+    assert storage_failure(sqlite3.IntegrityError("UNIQUE constraint failed")) is None
+
+
+def test_many_readers_and_writers_leave_no_connection_behind(database_url: str) -> None:
+    db = ThreadSafeDatabaseManager(create_engine(database_url))
+    Base.metadata.create_all(db.engine)
+
+    def work(_: int) -> None:
+        with db.read() as session:
+            session.execute(sa.text("SELECT count(*) FROM runs")).all()
+        db.write_with_lock(lambda session: session.execute(sa.text("DELETE FROM runs")) and None)
+
+    for _ in range(2):
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(work, range(64)))
+        assert db.engine.pool.checkedout() == 1, "the writer's"
+    db.close()
+    assert db.engine.pool.checkedout() == 0
