@@ -70,8 +70,8 @@ def failures_explained() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.SUCCEEDED) from error
     except OSError as error:
-        where = error.filename or "The output"
-        say(f"Error: {where} cannot be read or written: {error.strerror or error}.{_hint(error)}")
+        what = error.filename or "The output"
+        say(f"Error: {what} cannot be read or written: {error.strerror or error}.{_hint(error)}")
         raise typer.Exit(ExitCode.FAILED) from error
 
 

@@ -14,6 +14,7 @@ Json = Any  # what json.loads returns: any JSON value
 MAX_MENDED_CHARACTERS = 262_144  # json_repair takes long for more
 _MAX_STARTS = 64  # places in prose where JSON may begin
 
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # not the text backslash, u0000
 _FENCED = re.compile(r"```[A-Za-z0-9_-]*+[ \t]*+\r?\n?(.*?)```", re.DOTALL)
 _STRING = r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)'  # possessive: an unclosed string runs to the end, once
 _STRING_OR_TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*+[}\]])", re.DOTALL)
@@ -48,7 +49,7 @@ def repairs(text: str, schema: Schema) -> Iterator[str]:
 
 def _readings(text: str) -> Iterator[Json]:
     """The JSON in a text: all of it, what stands in code fences, what stands in prose, and mended JSON."""
-    text = text.strip().removeprefix("\ufeff").replace("\\u0000", "")
+    text = _ESCAPED_NUL.sub(r"\1", text.strip().removeprefix("\ufeff"))
     tidy = _without_trailing_commas(text)
     yield from _parsed(text)
     yield from _parsed(tidy)

@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -119,8 +119,10 @@ class ThreadSafeDatabaseManager:
 
         All other writers of the process wait for the block: prefer ``write_with_lock`` where threads compete.
         """
-        with self._group_commit.transaction() as connection, self._session_on(connection) as session:
-            yield session
+        with self._group_commit.transaction() as connection:
+            session = _savepoint_session(connection)
+            with self._opened(session):
+                yield session
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
@@ -145,26 +147,25 @@ class ThreadSafeDatabaseManager:
         self.engine.dispose()
 
     def _call_each(self, connection: sa.Connection, functions: Sequence[Callable[[Session], Any]]) -> list[Any]:
-        results = []
         is_alone = connection.in_nested_transaction()
-        with self._session_on(connection) as session:
-            transaction = session.begin()
+        session = _savepoint_session(connection) if is_alone else _GroupSession(connection, expire_on_commit=False)
+        results = []
+        with self._opened(session):
             for function in functions:
                 results.append(function(session))
-                if session.get_transaction() is not transaction and not is_alone:
+                if isinstance(session, _GroupSession) and session.is_rolled_back:
                     raise TransactionEnded
                 session.flush()
                 session.expunge_all()  # no unit meets objects that another one is about to return
         return results
 
     @contextlib.contextmanager
-    def _session_on(self, connection: sa.Connection) -> Iterator[Session]:
-        """A session within the writer's transaction: it owns a savepoint, so that it cannot commit for the others."""
+    def _opened(self, session: Session) -> Iterator[None]:
         outer = self._open_session
-        with Session(connection, expire_on_commit=False, join_transaction_mode="create_savepoint") as session:
+        with session:
             self._open_session = session
             try:
-                yield session
+                yield
                 session.commit()
             finally:
                 self._open_session = outer
@@ -173,6 +174,24 @@ class ThreadSafeDatabaseManager:
         """A nested call sees what the unit around it has written so far."""
         if self._open_session is not None:
             self._open_session.flush()
+
+
+class _GroupSession(Session):
+    """A session of units that share one transaction: none of them may end it for the others."""
+
+    is_rolled_back = False
+
+    def commit(self) -> None:
+        self.flush()
+
+    def rollback(self) -> NoReturn:
+        self.is_rolled_back = True
+        raise TransactionEnded
+
+
+def _savepoint_session(connection: sa.Connection) -> Session:
+    """A session that owns a savepoint of the writer's transaction, so that it may roll back."""
+    return Session(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
 class _ThreadSession(Session):

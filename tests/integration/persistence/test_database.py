@@ -35,7 +35,7 @@ def not_a_database(folder: Path) -> str:
         (lambda folder: f"sqlite:///{folder}/missing/a.db", r"cannot be created: the folder .*missing does not exist"),
         (lambda folder: f"sqlite:///{folder}", r"cannot be opened: it is a folder"),
         (lambda _: "sqlite:////proc/thresher.db", r"/proc/thresher.db cannot be written: check the rights"),
-        (not_a_database, r"notes.txt is not a database: name another file in DATABASE_URL"),
+        (not_a_database, r"notes.txt is no database file: name another file in DATABASE_URL"),
         (lambda _: "postgresql://me:s3cret@127.0.0.1:9/x", r"PostgreSQL at 127.0.0.1:9 .*'x' as 'me': check"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thresher.llm.repair import repairs
@@ -30,9 +30,15 @@ objects = st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1, max_
 
 
 def without_nul(value: object) -> object:
-    return json.loads(json.dumps(value).replace("\\u0000", ""))
+    if isinstance(value, dict):
+        return {key.replace("\0", ""): without_nul(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_nul(entry) for entry in value]
+    return value.replace("\0", "") if isinstance(value, str) else value
 
 
+@example({"\\u0000": None})
+@example({"a": "\\\0\0b\\\\u0000"})
 @given(objects)
 def test_any_object_is_found_in_a_fence_in_prose_and_alone(value: dict[str, object]) -> None:
     text = json.dumps(value)

@@ -166,6 +166,7 @@ def _zip() -> bytes:
         (b"", "empty"),
         (gzip.compress(b""), "nothing but blanks"),
     ],
+    ids=["zip", "bzip2", "xz", "pdf", "gzip-in-gzip", "cut-off", "damaged", "empty", "blanks"],
 )
 def test_other_kinds_of_files_are_refused_with_what_to_do(content: bytes, said: str, split_bytes: SplitBytes) -> None:
     with pytest.raises(BadInput, match=said):
