@@ -194,57 +194,14 @@ def test_a_path_that_matches_nothing_names_paths_that_do(thresher: Thresher, goo
     assert statuses(thresher) == ["failed"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (("discover", "good.xml", "--path", "a//["), ("'a//['", "character 4")),
-        (("discover", "good.xml", "--path", ""), ("path is empty",)),
-        (("discover", "good.xml", "--workers", "0"), ("--workers", "1")),
-        (("discover", "good.xml", "--workers", "-1"), ("--workers", "1")),
-        (("discover", "good.xml", "--workers", "abc"), ("--workers", "integer")),
-        (("discover", "good.xml", "--provider", "oracle"), ("--provider", "'oracle'", "structural")),
-        (("discover", "good.xml", "--wrokers", "3"), ("--wrokers", "--workers")),
-        (("discover",), ("FILE", "thresher discover --help")),
-        (("discvoer", "good.xml"), ("discvoer",)),
-        (("discover", "good.xml", "--config", "no.yaml"), ("no.yaml", "No such file")),
-        (("sample", "--size", "10QB"), ("10QB", "200KB")),
-        (("sample", "--output", "no/such/s.xml"), ("no/such/s.xml", "does not exist")),
-        (("sample", "--output", "."), ("is a folder", "--output")),
-    ],
-)
-def test_what_is_typed_wrongly_is_said_in_one_sentence(
-    thresher: Thresher, good: Path, arguments: tuple[str, ...], parts: tuple[str, ...]
-) -> None:
-    assert good.is_file()
-    refused(thresher(*arguments), *parts)
+def test_what_is_typed_wrongly_is_said_in_one_sentence(thresher: Thresher, good: Path) -> None:
+    """One of a class; tests/unit/cli/test_command_line.py has the others."""
+    refused(thresher("discover", good, "--workers", "0"), "--workers", "1", "thresher discover --help")
 
 
-@pytest.mark.parametrize(
-    ("environment", "parts"),
-    [
-        ({"MAX_PARALLEL_NODES": "0"}, ("MAX_PARALLEL_NODES", "1")),
-        ({"MAX_PARALLEL_NODES": "-1"}, ("MAX_PARALLEL_NODES", "1")),
-        ({"MAX_PARALLEL_NODES": "abc", "MAX_RETRIES": "x"}, ("MAX_PARALLEL_NODES", "MAX_RETRIES", "integer")),
-        ({"LLM_PROVIDER": "oracle"}, ("LLM_PROVIDER", "structural")),
-        ({"LLM_PROVIDER": "openai"}, ("OPENAI_API_KEY", "OPENAI_BASE_URL")),
-        ({"LLM_MODEL": "gpt-4o"}, ("OPENAI_API_KEY",)),
-        ({"LLM_PROVIDER": "azure"}, ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_DEPLOYMENT")),
-        ({"AZURE_OPENAI_API_KEY": "k"}, ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT")),
-        ({"OPENAI_BASE_URL": "ftp://x", "OPENAI_API_KEY": "k"}, ("OPENAI_BASE_URL", "http")),
-        ({"OPENAI_API_KEY": "k", "PRICES_FILE": "no.toml"}, ("no.toml", "No such file", "PRICES_FILE")),
-        ({"OPENAI_API_KEY": "k", "PRICES_FILE": "good.xml"}, ("good.xml", "TOML")),
-        ({"DATABASE_URL": "nonsense"}, ("sqlite:///", "postgresql://")),
-        ({"DATABASE_URL": "mysql://u:secretpw@h/d"}, ("mysql", "not supported")),
-        ({"DATABASE_URL": "sqlite:////no/such/folder/x.db"}, ("/no/such/folder", "does not exist")),
-        ({"DATABASE_URL": "sqlite:///good.xml"}, ("good.xml", "no database")),
-        ({"DATABASE_URL": "postgresql://u:secretpw@127.0.0.1:9/d"}, ("127.0.0.1:9", "DATABASE_URL")),
-    ],
-)
-def test_an_unusable_setting_is_named_and_no_secret_is_shown(
-    thresher: Thresher, good: Path, environment: dict[str, str], parts: tuple[str, ...]
-) -> None:
-    done = thresher("discover", good, **environment)
-    refused(done, *parts)
+def test_an_unusable_setting_is_named_and_no_secret_is_shown(thresher: Thresher, good: Path) -> None:
+    done = thresher("discover", good, DATABASE_URL="postgresql://u:secretpw@127.0.0.1:9/d")
+    refused(done, "127.0.0.1:9", "DATABASE_URL")
     assert "secretpw" not in done.err
 
 
