@@ -158,6 +158,8 @@ def storable(text: str) -> str:
     """Text that every database takes: no NUL, no lone surrogates."""
     if "\x00" in text:
         text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from threading import Lock
 
 from thresher.engine.work import Counts, ItemStatus, JsonValue, Mode, Run, RunReport, Usage
@@ -83,7 +83,7 @@ class Tally:
 
     def __init__(self, counts: Counts, *, planning_complete: bool, workers: int) -> None:
         self._lock = Lock()  # protects all below
-        self._counts = counts
+        self._counts: dict[str, int] = asdict(counts)
         self._planning_complete = planning_complete
         self._workers = workers
         self._usage = Usage()
@@ -95,8 +95,8 @@ class Tally:
     def planned(self, pending: int, skipped: int, *, complete: bool = False) -> Snapshot:
         """More items are known."""
         with self._lock:
-            counts = self._counts
-            self._counts = replace(counts, pending=counts.pending + pending, skipped=counts.skipped + skipped)
+            self._counts["pending"] += pending
+            self._counts["skipped"] += skipped
             self._planning_complete = self._planning_complete or complete
             return self._snapshot()
 
@@ -104,8 +104,8 @@ class Tally:
         """An attempt ended; seen from here an item is pending until it is finished."""
         with self._lock:
             if status is not ItemStatus.PENDING:
-                moved = {"pending": max(self._counts.pending - 1, 0), status: getattr(self._counts, status) + 1}
-                self._counts = replace(self._counts, **moved)
+                self._counts["pending"] = max(self._counts["pending"] - 1, 0)
+                self._counts[status] += 1
                 self._ended += 1
             if error_class is not None:
                 self._errors[error_class] += 1
@@ -117,7 +117,7 @@ class Tally:
     def unfinished(self) -> int:
         """Known items that still need work."""
         with self._lock:
-            return self._counts.open
+            return self._open()
 
     def snapshot(self) -> Snapshot:
         """The state now."""
@@ -127,7 +127,7 @@ class Tally:
     def _snapshot(self) -> Snapshot:
         elapsed = time.monotonic() - self._started
         return Snapshot(
-            counts=self._counts,
+            counts=Counts(**self._counts),
             planning_complete=self._planning_complete,
             usage=self._usage,
             errors=dict(self._errors),
@@ -140,4 +140,8 @@ class Tally:
         if not self._durations:
             return None
         mean = sum(self._durations) / len(self._durations)
-        return self._counts.open * mean / max(min(self._workers, self._counts.open), 1)
+        open_items = self._open()
+        return open_items * mean / max(min(self._workers, open_items), 1)
+
+    def _open(self) -> int:
+        return self._counts["pending"] + self._counts["running"]

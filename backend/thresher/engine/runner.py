@@ -21,7 +21,7 @@ from thresher.engine.planner import Planner
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished, RunStarted, RunStopping, Tally
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import Claim, Completion, Counts, JsonObject, RunReport, RunStatus
+from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunStatus
 
 log = get_logger(__name__)
 
@@ -107,7 +107,7 @@ class _Session:
         """The whole session."""
         executor = self._executor
         self._emit(RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot()))
-        executor.start(self._work_on)
+        executor.start(self._work_on, self._control.wake)
         try:
             with self._leases_kept(), self._planner.running(self._control, self._emit, first=executor.plans_first):
                 self._loop()
@@ -152,7 +152,7 @@ class _Session:
         return self._store.next_due(self._run.run_id) is None
 
     def _time_to_wait(self, room: int) -> float:
-        """Until the next item is due, a worker is free or more is planned (those two wake the loop)."""
+        """Until the next item is due; what makes more to do before that wakes the loop."""
         if not room:
             return self._options.poll
         due = self._store.next_due(self._run.run_id)
@@ -202,9 +202,11 @@ class _Session:
             self._control.fail(error)
             return
         self._held.pop(claim.item_id, None)
-        if completion is not None:
-            self._tell(completion)
-        self._control.wake()
+        if completion is None:
+            return
+        self._tell(completion)
+        if completion.status is ItemStatus.PENDING or completion.outcome.children:
+            self._control.wake()  # there is something to claim that was not there before
 
     def _tell(self, done: Completion) -> None:
         record = done.attempt

@@ -19,8 +19,11 @@ class Executor(Protocol):
     workers: int
     plans_first: bool
 
-    def start(self, work: Callable[[Claim], None]) -> None:
-        """Begins a session; ``work`` processes one claim to its end and raises nothing but KeyboardInterrupt."""
+    def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:
+        """Begins a session; ``work`` processes one claim to its end and raises nothing but KeyboardInterrupt.
+
+        ``freed`` is called, from any thread, when there is room again and when nothing is in hand any more.
+        """
 
     def room(self) -> int:
         """How many more claims it takes now."""

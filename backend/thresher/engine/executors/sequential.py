@@ -17,7 +17,7 @@ class SequentialExecutor:
     def __init__(self) -> None:
         self._work: Callable[[Claim], None] | None = None
 
-    def start(self, work: Callable[[Claim], None]) -> None:
+    def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:  # noqa: ARG002 # always room
         """Begins a session."""
         self._work = work
 

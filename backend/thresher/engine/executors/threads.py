@@ -25,18 +25,20 @@ class ThreadsExecutor:
         self._on_thread_end = on_thread_end
         self._pool: ThreadPoolExecutor | None = None
         self._work: Callable[[Claim], None] | None = None
+        self._freed: Callable[[], None] = _nobody
         self._lock = Lock()  # protects _in_hand
         self._in_hand = 0
 
-    def start(self, work: Callable[[Claim], None]) -> None:
+    def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:
         """Begins a session; threads are started as they are needed."""
         self._work = work
+        self._freed = freed
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
     def room(self) -> int:
-        """Up to twice as many claims as workers are in hand; claims are asked for half a pool at a time."""
-        free = 2 * self.workers - self._in_hand
-        return free if free >= (self.workers + 1) // 2 else 0
+        """Up to three times as many claims as workers are in hand; claims are asked for a pool at a time."""
+        free = 3 * self.workers - self._in_hand
+        return free if free >= self.workers else 0
 
     def submit(self, claim: Claim) -> None:
         """Queues the claim for the next free worker."""
@@ -63,5 +65,12 @@ class ThreadsExecutor:
         finally:
             with self._lock:
                 self._in_hand -= 1
+                left = self._in_hand
+            if left in (0, 2 * self.workers):  # see room()
+                self._freed()
             if self._on_thread_end is not None:
                 self._on_thread_end()
+
+
+def _nobody() -> None:
+    """Nobody waits before a session has begun."""
