@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from pydantic_core import to_json
+
+from thresher.llm.grounding import WrittenFloat
 
 Schema = Mapping[str, Any]
 Json = Any
@@ -18,18 +20,6 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-
 _BOOLEANS = {"true": True, "false": False}
 _MARK = "\0"  # no XML holds it
 _MARKED = re.compile(r'"\\u0000([^"]*)"')
-
-
-class WrittenFloat(float):
-    """A number that remembers how it was written, so that 12.50 is not answered as 12.5."""
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """Reads a number; ``text`` as JSON writes numbers."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
 
 
 def to_text(value: Json) -> str:
