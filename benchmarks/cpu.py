@@ -18,7 +18,7 @@ def measure(scale: Scale) -> list[Row]:
     Thresher's is the slope between a short and a long run of the real command (so that start and imports cancel
     out); the SDK's is that of its threads alone, without its import and without making the prompts.
     """
-    short, items = scale.pick(250, 50), scale.pick(1_000, 250)
+    short, items = scale.pick(250, 50), scale.pick(2_000, 250)
     ours, theirs = [], []
     with running_model_server() as server, folder(OPENAI_BASE_URL=server.base_url) as place:
         few, many = place.path / "few.xml", place.path / "many.xml"

@@ -8,16 +8,18 @@ REPOSITORY = HERE.parent
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Whole processes, by the wall; the first call, which may have to compile, is not counted."""
+    """Whole processes, by the wall and, less disturbed by others, by CPU; a first call may compile and is left out."""
     rounds = scale.pick(7, 3)
     with folder() as place:
         here = Folder(REPOSITORY, {"DATABASE_URL": f"sqlite:///{place.path / 'thresher.db'}"})
         bundled = REPOSITORY / "samples" / "OrderViewRS_19.2.xml"
         runs = {
             "thresher --help": lambda: place.thresher("--help").wall,
+            "thresher --help, CPU": lambda: place.thresher("--help").cpu,
             "thresher runs": lambda: place.thresher("runs").wall,
             "make discover, second call, beyond the run itself": lambda: _overhead(here),
             "thresher discover of the bundled document": lambda: place.thresher("discover", bundled, "--json").wall,
+            "thresher discover of the bundled document, CPU": lambda: place.thresher("discover", bundled, "--json").cpu,
         }
         for call in runs.values():
             call()
