@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,6 @@ from thresher.llm.client import ModelReply, ModelRequest, RateHeaders
 from thresher.llm.prices import Prices
 from thresher.llm.providers.dialect import Dialect, SchemaMode
 from thresher.llm.providers.refusals import Refusal
-from thresher.llm.providers.transport import KeepAliveTransport
 from thresher.llm.rate_headers import read_rate_headers
 
 if TYPE_CHECKING:
@@ -340,12 +338,8 @@ def _first_dialect(server: OpenAIServer | AzureServer, host: str) -> Dialect:
 
 
 def _http_client(connections: Connections) -> httpx2.Client:
-    """The lean transport, or httpx2's own where the environment names a proxy."""
-    if urllib.request.getproxies():
-        limits = httpx2.Limits(max_connections=connections.workers, max_keepalive_connections=connections.workers)
-        return httpx2.Client(limits=limits, timeout=connections.timeout, follow_redirects=False)
-    transport = KeepAliveTransport(connections.workers)
-    return httpx2.Client(transport=transport, timeout=connections.timeout, follow_redirects=False)
+    limits = httpx2.Limits(max_connections=connections.workers, max_keepalive_connections=connections.workers)
+    return httpx2.Client(limits=limits, timeout=connections.timeout, follow_redirects=False)
 
 
 def _timeouts(timeout: float) -> dict[str, float | None]:
