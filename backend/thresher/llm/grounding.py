@@ -48,9 +48,13 @@ def ground(value: JsonValue, path: str, evidence: Evidence) -> Grounded:
     It is proved where the text or attribute there equals it, or, in prose of several words, contains it between
     word boundaries. A value that stands elsewhere only is not proved by a wrong path.
     """
+    leaves = evidence.at(path)
+    for leaf in leaves:
+        if leaf.value == value:  # most values are written as they stand
+            return Grounded(grounded=True, path=leaf.source_path)
     wanted = " ".join(written(value).split())
     if wanted:
-        for leaf in evidence.at(path):
+        for leaf in leaves:
             if leaf.value == wanted or _contains(leaf, wanted):
                 return Grounded(grounded=True, path=leaf.source_path)
     return Grounded(grounded=False, path=path)

@@ -233,5 +233,9 @@ def _grounded(answers: Sequence[ValueAnswer], evidence: Evidence, hidden: Pseudo
     for answer in answers:
         value = hidden.restore(answer.value)
         found = ground(value, hidden.restore(answer.path), evidence)
-        values.append(FactValue(storable(answer.name), storable(value), storable(found.path), found.grounded))
+        name = storable(answer.name)
+        if found.grounded:  # text of the document, which every database takes
+            values.append(FactValue(name, value, found.path, grounded=True))
+        else:
+            values.append(FactValue(name, storable(value), storable(found.path), grounded=False))
     return tuple(values)
