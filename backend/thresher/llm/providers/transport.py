@@ -1,4 +1,4 @@
-"""HTTP/1.1 for many threads at once, at half the CPU of the SDK's own transport: measured in docs/benchmarks.md.
+"""HTTP/1.1 for many threads at once, at less CPU than httpx2's own transport: see docs/benchmarks.md.
 
 The standard library reads replies, a request leaves in one write, and a connection belongs to one thread for one
 request: there is no pool to lock or to search.
