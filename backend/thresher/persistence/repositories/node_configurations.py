@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from thresher.persistence.database import ThreadSafeDatabaseManager
-from thresher.persistence.repositories import statements as sql
 from thresher.persistence.tables import NodeConfigurationRow
 
 _TABLE: sa.Table = NodeConfigurationRow.metadata.tables[NodeConfigurationRow.__tablename__]
@@ -32,12 +32,16 @@ class StoredNodeConfiguration:
     enabled: bool = True
 
 
-def _upsert(dialect: sa.Dialect) -> sa.Insert:
-    insert = sql.insert_into(_TABLE, dialect)
-    upsert: sa.Insert = insert.on_conflict_do_update(
+def _upsert(insert: Any) -> Any:  # noqa: ANN401 - the two dialects' inserts share these methods, but no type
+    return insert.on_conflict_do_update(
         index_elements=list(_TARGET), set_={name: insert.excluded[name] for name in _HOW}
     ).inline()
-    return upsert
+
+
+_UPSERT: Final[Mapping[str, sa.Executable]] = {
+    "sqlite": _upsert(sqlite.insert(_TABLE)),
+    "postgresql": _upsert(postgresql.insert(_TABLE)),
+}
 
 
 def list_node_configurations(
@@ -59,7 +63,7 @@ def upsert_node_configurations(
     """Stores configurations; one for the same message, version, sender and path is replaced. All or none of them."""
     if not configurations:
         return
-    statement = _upsert(db.engine.dialect)
+    statement = _UPSERT[db.engine.dialect.name]
     rows = [_row(configuration, workspace) for configuration in configurations]
 
     def write(session: Session) -> None:

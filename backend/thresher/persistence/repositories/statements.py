@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from thresher.engine.work import ItemStatus
 from thresher.persistence.tables import AttemptRow, ItemRow, NodeFactRow, RunRow
@@ -97,18 +98,11 @@ def _release() -> sa.Update:
     )
 
 
-def insert_into(table: sa.Table, dialect: sa.Dialect) -> Any:  # noqa: ANN401 - two types without a common one
-    """The dialect's own INSERT, which knows ON CONFLICT; PostgreSQL's is slow to import, so only where it is used."""
-    return import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
-
-
-def insert_new_items(dialect: sa.Dialect) -> sa.Insert:
-    """Keys that the run has already are passed over."""
-    insert = insert_into(ITEMS, dialect).on_conflict_do_nothing(index_elements=["run_id", "key"])
-    new_items: sa.Insert = insert.returning(_item.id)
-    return new_items
-
-
+# Keys that the run has already are passed over; each dialect has a construct of its own for the same clause.
+INSERT_NEW_ITEMS: Final[Mapping[str, sa.Insert]] = {
+    "sqlite": sqlite.insert(ITEMS).on_conflict_do_nothing(index_elements=["run_id", "key"]).returning(_item.id),
+    "postgresql": postgresql.insert(ITEMS).on_conflict_do_nothing(index_elements=["run_id", "key"]).returning(_item.id),
+}
 INSERT_ATTEMPTS: Final = ATTEMPTS.insert().inline()
 INSERT_NODE_FACTS: Final = NODE_FACTS.insert().inline()
 DELETE_NODE_FACTS: Final = NODE_FACTS.delete().where(NODE_FACTS.c.item_id == sa.bindparam("finished_item"))

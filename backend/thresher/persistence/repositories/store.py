@@ -85,7 +85,7 @@ class SqlStore:
         self._finish_keeping = PreparedStatement(sql.FINISH, dialect)
         self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
         self._release = PreparedStatement(sql.RELEASE, dialect)
-        self._insert_new_items = sql.insert_new_items(dialect)
+        self._insert_new_items = sql.INSERT_NEW_ITEMS[dialect.name]
 
     # Runs
 

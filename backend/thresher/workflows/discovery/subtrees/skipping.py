@@ -18,7 +18,7 @@ _MAX_KEPT = 1_024
 _MAX_LOOKS = 12
 _SLASH = ord("/")
 _AFTER_NAME = b" \t\r\n/>"
-_BEFORE_NAME = b"<:_"  # the underscore ends "IATA_"
+_BEFORE_NAME = b"<:_/"  # the underscore ends "IATA_", the slash begins an end tag with blanks before its ">"
 # At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
 _MAX_STRIDE = 16
 
@@ -108,6 +108,8 @@ class Skipper:
             places.append((base + begin, base + end))
             start = following
         inside, own = data[first:end], _local(name)
+        if re.search(rb"</%s[ \t\r\n]" % re.escape(name), inside):
+            return []  # an end tag written otherwise: the one found may be that of an element around
         others = any(_holds_element(inside, each) for each in inner if each != own)
         return [] if others or _is_written_otherwise(inside, name, own) else places
 
@@ -162,7 +164,7 @@ def _local(name: bytes) -> bytes:
 
 
 def _holds_element(inside: bytes, name: bytes) -> bool:
-    """Whether a start tag of this local name may stand in some markup; True where it is not clear soon."""
+    """Whether a tag of this local name may stand in some markup; True where it is not clear soon."""
     at = -1
     for _ in range(_MAX_LOOKS):
         at = inside.find(name, at + 1)

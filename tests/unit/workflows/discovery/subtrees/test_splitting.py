@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -91,6 +91,8 @@ def matches(root: etree._Element, path: str) -> list[etree._Element]:
 
 
 @settings(max_examples=150, deadline=None)
+@example(document="<r><Pax><Pax><a/><Pax></Pax\n></Pax>é<a/><a><Pax></Pax\n></a></Pax></r>", paths=["Pax"], chunk=7)
+@example(document="<r><Pax><a></a><Pax></Pax\n><Pax></Pax><Pax><Pax></Pax\n></Pax></Pax></r>", paths=["Pax"], chunk=7)
 @given(document=documents(), paths=PATHS, chunk=st.sampled_from([1, 7, 64, 100_000]))
 def test_every_match_is_yielded_once_whole_and_equal_to_the_element_in_the_document(
     document: str, paths: list[str], chunk: int, split_bytes: SplitBytes, reading: Any
