@@ -42,12 +42,10 @@ $(VENV)/.local: $(VENV)/.runtime requirements/local.lock
 	@touch $@
 
 discover: $(VENV)/.runtime ## facts from the bundled document, or FILE=path/to.xml
-	@$(BIN)/thresher db upgrade --quiet
-	@$(BIN)/thresher discover "$(FILE)" $(ARGS)
+	@DATABASE_AUTO_UPGRADE=true $(BIN)/thresher discover "$(FILE)" $(ARGS)
 
 discover-local: $(VENV)/.local ## the same through a real small model on this machine: slow, often wrong (LIMIT=8 subtrees)
-	@$(BIN)/thresher db upgrade --quiet
-	@$(BIN)/thresher discover "$(FILE)" --provider local --limit $(LIMIT) $(LOCAL_PATHS) $(ARGS)
+	@DATABASE_AUTO_UPGRADE=true $(BIN)/thresher discover "$(FILE)" --provider local --limit $(LIMIT) $(LOCAL_PATHS) $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.local ## all tests
 	@$(BIN)/python -m pytest -n auto $(ARGS)

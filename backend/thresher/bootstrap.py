@@ -43,7 +43,7 @@ def open_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager]:
     engine = create_engine(settings.database_url)
     db = ThreadSafeDatabaseManager(engine)
     try:
-        if migrations.current(engine) is None:
+        if settings.database_auto_upgrade or migrations.current(engine) is None:
             migrations.upgrade(engine)
         migrations.check(engine)
         yield db

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     )
 
     database_url: str = "sqlite:///thresher.db"
+    database_auto_upgrade: bool = False
     enable_parallel_processing: bool = True
     max_parallel_nodes: int = Field(default=10, ge=1, le=1024)
 
