@@ -52,13 +52,17 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What requests cost. ``cost_usd`` is None where a price is unknown, and stays so in sums."""
+    """What requests cost. ``cost_usd`` is None where a price is unknown, and stays so in sums.
+
+    ``cache_hits`` counts answers that were taken from the cache instead of being asked for: they cost nothing.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
+    cache_hits: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
@@ -68,6 +72,7 @@ class Usage:
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+            cache_hits=self.cache_hits + other.cache_hits,
         )
 
 

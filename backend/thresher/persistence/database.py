@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy import event, exc
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session, sessionmaker
 
@@ -246,6 +247,7 @@ def _create_sqlite_engine(url: sa.URL, busy_timeout: float) -> sa.Engine:
         max_overflow=-1,
         connect_args={"timeout": busy_timeout, "isolation_level": None, "check_same_thread": False},
         json_serializer=_to_json,
+        hide_parameters=True,  # they are the facts themselves, and errors end up in logs
     )
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite)
@@ -268,7 +270,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     """Begins by hand: the driver itself would begin late, and commit when a leading savepoint is released."""
     access = connection.get_execution_options().get(_ACCESS)
     driver: Any = connection.connection.driver_connection
-    driver.execute("PRAGMA query_only=1" if access == "read" else "PRAGMA query_only=0")
+    is_reading = access == "read"
+    if connection.info.get(_ACCESS, False) is not is_reading:
+        driver.execute("PRAGMA query_only=1" if is_reading else "PRAGMA query_only=0")
+        connection.info[_ACCESS] = is_reading
     driver.execute("BEGIN IMMEDIATE" if access == "write" else "BEGIN")
 
 
@@ -287,6 +292,7 @@ def _create_postgres_engine(url: sa.URL, busy_timeout: float, connect_timeout: f
             "application_name": "thresher",
         },
         json_serializer=_to_json,
+        hide_parameters=True,  # they are the facts themselves, and errors end up in logs
     )
 
 
@@ -331,5 +337,12 @@ _encode_json = json.JSONEncoder(
 
 
 def _to_json(value: object) -> str:
-    """ASCII only: unpaired surrogates and NUL, which models do write, are stored as escapes on both databases."""
-    return _encode_json(value)
+    """What both databases take: NUL and unpaired surrogates, which models do write, as escapes; NaN is refused.
+
+    The quick encoder knows neither surrogates nor all of our types, and would write NaN: the other has the last word.
+    """
+    try:
+        text = to_json(value).decode()
+    except (ValueError, TypeError):
+        return _encode_json(value)
+    return _encode_json(value) if "NaN" in text or "Infinity" in text else text

@@ -17,11 +17,12 @@ from sqlalchemy import exc
 from thresher.core.errors import DatabaseUnusable
 from thresher.persistence.database import WRITE_ACCESS
 from thresher.persistence.failures import storage_failure
+from thresher.persistence.tables import Base
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001",)  # in the order they follow each other; a test compares them with alembic/versions
+REVISIONS = ("0001", "0002")  # in the order they follow each other; a test compares them with alembic/versions
 HEAD = REVISIONS[-1]
 
 _ADVISORY_LOCK = 0x7468726573686572  # "thresher" in ASCII: PostgreSQL's lock is one number for the whole database
@@ -119,14 +120,27 @@ def exclusive(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _upgrade_once(connection: sa.Connection) -> bool:
-    from alembic import command  # noqa: PLC0415 - costs 0.1 s that only migrations need
-
     revision = _current(connection)
     if revision == HEAD:
         return False  # another process was quicker
     _refuse_newer(revision)
+    if revision is None and not sa.inspect(connection).get_table_names():
+        _create(connection)
+        return True
+    from alembic import command  # noqa: PLC0415 - costs 0.1 s that only migrations need
+
     command.upgrade(_config(connection), "head")
     return True
+
+
+def _create(connection: sa.Connection) -> None:
+    """All tables at once, in a database that has none: a test says that this is what the migrations come to.
+
+    https://alembic.sqlalchemy.org/en/latest/cookbook.html#building-an-up-to-date-database-from-scratch
+    """
+    Base.metadata.create_all(connection)
+    connection.execute(sa.text(f"CREATE TABLE {_version_table.name} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(sa.insert(_version_table).values(version_num=HEAD))
 
 
 def _migrate(engine: sa.Engine, step: Callable[[sa.Connection], bool]) -> bool:

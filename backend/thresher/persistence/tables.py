@@ -72,6 +72,9 @@ class Base(DeclarativeBase):
 _RowId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+_FILLED = "filled"  # what a partial index holds, in its info
+
+
 def _one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -80,11 +83,20 @@ def _one_of(column: str, values: type[StrEnum]) -> sa.CheckConstraint:
 def _partial_index(*columns: str) -> sa.Index:
     """An index of the few rows whose last column is not null."""
     filled = sa.text(f"{columns[-1]} IS NOT NULL")
-    return sa.Index(None, *columns, sqlite_where=filled, postgresql_where=filled)
+    return sa.Index(None, *columns, sqlite_where=filled, info={_FILLED: filled})
+
+
+@sa.event.listens_for(Base.metadata, "before_create")
+def _say_it_to_postgres(metadata: sa.MetaData, connection: sa.Connection, **_: object) -> None:
+    """The same for PostgreSQL; where an index is made, that would import its dialect in every process (2 MB)."""
+    if connection.dialect.name == "postgresql":
+        for index in (index for table in metadata.tables.values() for index in table.indexes):
+            if _FILLED in index.info:
+                index.dialect_kwargs["postgresql_where"] = index.info[_FILLED]
 
 
 class RunRow(Base):
-    """A run."""
+    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first."""
 
     __tablename__ = "runs"
 
@@ -107,6 +119,8 @@ class RunRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    requested: Mapped[str | None]
+    priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
 
     __table_args__ = (
         _one_of("status", RunStatus),
@@ -176,12 +190,34 @@ class AttemptRow(Base):
     completion_tokens: Mapped[int]
     cached_tokens: Mapped[int]
     cost_usd: Mapped[float | None]
+    cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),
         _one_of("status", AttemptStatus),
         sa.Index(None, "run_id"),
     )
+
+
+class CachedAnswerRow(Base):
+    """A model's answer, kept under a hash of all that it depends on. Tokens and cost: what it took to get it."""
+
+    __tablename__ = "cached_answers"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    model: Mapped[str]
+    answer: Mapped[str] = mapped_column(ForeignText)
+    finish_reason: Mapped[str]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cost_usd: Mapped[float | None]
+    size_bytes: Mapped[int]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+    uses: Mapped[int]
+
+    __table_args__ = (sa.Index(None, "used_at"),)
 
 
 class NodeFactRow(Base):

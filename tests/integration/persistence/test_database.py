@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -9,13 +10,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from thresher.core.errors import DatabaseUnusable, StorageFailed
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.failures import storage_failure
+from thresher.persistence.prepared import PreparedStatement
 from thresher.persistence.tables import Base, ForeignText, UtcDateTime
 
 
@@ -137,6 +142,51 @@ def test_foreign_text_comes_back_readable(database_url: str, text: str, stored: 
     with engine.begin() as connection:
         connection.execute(sa.insert(table), {"text": text})
         assert connection.scalar(sa.select(table.c.text)) == stored
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"name": "é", "value": "a\0b", "grounded": True}],
+        {"lone": "\ud83d", "NaN": "Infinity"},
+        [10**30, 0.1, 1e-7, None, ("tuple",)],
+        MappingProxyType({"a": MappingProxyType({"b": 1})}),
+    ],
+)
+def test_json_comes_back_as_it_was(database_url: str, value: Any) -> None:
+    table = sa.Table("documents", sa.MetaData(), sa.Column("document", sa.JSON(none_as_null=True)))
+    engine = create_engine(database_url)
+    table.create(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(table), {"document": value})
+        back = connection.scalar(sa.select(table.c.document))
+    engine.dispose()
+    assert back == json.loads(json.dumps(value, default=dict))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_json_does_not_know_is_not_stored(database_url: str, number: float) -> None:
+    table = sa.Table("documents", sa.MetaData(), sa.Column("document", sa.JSON()))
+    engine = create_engine(database_url)
+    table.create(engine)
+    with engine.begin() as connection, pytest.raises((exc.StatementError, ValueError), match="not JSON compliant"):
+        connection.execute(sa.insert(table), {"document": [number]})
+    engine.dispose()
+
+
+def test_an_error_does_not_say_what_was_to_be_stored(database_url: str) -> None:
+    table = sa.Table("names", sa.MetaData(), sa.Column("name", sa.Text, primary_key=True), sa.Column("at", sa.Text))
+    engine = create_engine(database_url)
+    table.create(engine)
+    prepared = PreparedStatement(table.insert().inline(), engine.dialect, ["name", "at"])
+    row = {"name": "Erika Mustermann", "at": "home"}
+    with engine.begin() as connection:
+        prepared.execute(connection, [row])
+    for execute in (prepared.execute, lambda connection, rows: connection.execute(table.insert(), rows)):
+        with pytest.raises(exc.IntegrityError) as raised, engine.begin() as connection:
+            execute(connection, [row])
+        assert "Erika" not in str(raised.value).partition("DETAIL")[0]
     engine.dispose()
 
 

@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 
 from thresher.core.errors import DatabaseUnusable
 from thresher.persistence import migrations
-from thresher.persistence.database import create_engine
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.tables import Base
 
 ROOT = Path(__file__).parents[3]
@@ -63,7 +64,7 @@ def test_upgrading_an_empty_database_gives_the_tables_of_the_models(engine: sa.E
     migrations.downgrade(engine, "base")
     Base.metadata.create_all(engine)
     assert upgraded == tables(engine)
-    assert set(upgraded) == {"runs", "items", "attempts", "node_facts", "node_configurations"}
+    assert set(upgraded) == {"runs", "items", "attempts", "node_facts", "node_configurations", "cached_answers"}
 
 
 def test_downgrading_to_nothing_and_upgrading_again_works(engine: sa.Engine) -> None:
@@ -74,6 +75,41 @@ def test_downgrading_to_nothing_and_upgrading_again_works(engine: sa.Engine) -> 
     assert migrations.current(engine) is None
     assert migrations.upgrade(engine)
     assert tables(engine) == upgraded
+
+
+def test_a_database_of_the_first_version_keeps_its_runs(engine: sa.Engine) -> None:
+    migrations.upgrade(engine)
+    migrations.downgrade(engine, "0001")
+    store = SqlStore(ThreadSafeDatabaseManager(engine), {})
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO runs (id, kind, workspace, status, mode, mode_reason, source, options, details, planned, "
+                "planning_complete, elapsed_seconds, created_at) VALUES ('r1', 'k', 'w', 'succeeded', 'parallel', '', "
+                "'{}', '{}', '{}', 1, true, 0, '2026-01-01 00:00:00')"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO items (run_id, key, position, stage, status, attempts_started, failures, losses, "
+                "created_at, attributes) VALUES "
+                "('r1', 'a', '0000000001', '', 'succeeded', 1, 0, 0, '2026-01-01 00:00:00', '{}')"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO attempts (run_id, item_id, number, status, started_at, duration_seconds, requests, "
+                "prompt_tokens, completion_tokens, cached_tokens) "
+                "SELECT run_id, id, 1, 'succeeded', created_at, 1, 1, 7, "
+                "8, 0 FROM items"
+            )
+        )
+    with pytest.raises(DatabaseUnusable, match=r"older version \(0001"):
+        migrations.check(engine)
+    assert migrations.upgrade(engine)
+    assert store.get_run("r1").planned == 1
+    assert store.counts("r1").succeeded == 1
+    assert store.totals("r1").usage.prompt_tokens == 7
 
 
 def test_a_second_upgrade_has_nothing_to_do(engine: sa.Engine) -> None:
@@ -92,7 +128,7 @@ def test_an_older_database_says_what_to_do(engine: sa.Engine, monkeypatch: pytes
     migrations.upgrade(engine)
     monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, "9999"))
     monkeypatch.setattr(migrations, "HEAD", "9999")
-    with pytest.raises(DatabaseUnusable, match=r"older version \(0001, .*run `thresher db upgrade`"):
+    with pytest.raises(DatabaseUnusable, match=r"older version \(0002, .*run `thresher db upgrade`"):
         migrations.check(engine)
 
 
@@ -129,7 +165,8 @@ def test_a_failing_migration_leaves_nothing_behind(engine: sa.Engine) -> None:
 
 UPGRADE = """
 import sys
-from thresher.persistence.database import create_engine
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.migrations import upgrade
 engine = create_engine(sys.argv[1])
 print("ready", flush=True)

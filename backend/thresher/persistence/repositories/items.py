@@ -130,7 +130,9 @@ def _attempt(row: AttemptRow) -> AttemptRecord:
         status=AttemptStatus(row.status),
         started_at=row.started_at,
         duration=row.duration_seconds,
-        usage=Usage(row.requests, row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cost_usd),
+        usage=Usage(
+            row.requests, row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cost_usd, row.cache_hits
+        ),
         error_class=row.error_class,
         error_message=row.error_message,
         raw_answer=row.raw_answer,

@@ -85,7 +85,7 @@ class SqlStore:
         self._finish_keeping = PreparedStatement(sql.FINISH, dialect)
         self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
         self._release = PreparedStatement(sql.RELEASE, dialect)
-        self._insert_new_items = sql.INSERT_NEW_ITEMS[dialect.name]
+        self._insert_new_items = sql.insert_new_items(dialect.name)
 
     # Runs
 
@@ -413,9 +413,9 @@ class SqlStore:
         with self._db.read() as session:
             summed: Any = session.execute(sums).one()
             by_class: dict[str, int] = dict(session.execute(errors).all())
-        requests, prompt, completion, cached, seconds, cost, attempts, priced = summed
+        requests, prompt, completion, cached, seconds, cost, hits, attempts, priced = summed
         known_cost = float(cost) if priced == attempts else None
-        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost)
+        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits))
         return Totals(usage, float(seconds), attempts, by_class)
 
     def next_due(self, run_id: str) -> datetime | None:
@@ -434,7 +434,15 @@ class SqlStore:
 
 
 _ATTEMPT_COLUMNS = tuple(column.name for column in sql.ATTEMPTS.c if column.name != "id")
-_SUMMED = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "duration_seconds", "cost_usd")
+_SUMMED = (
+    "requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "duration_seconds",
+    "cost_usd",
+    "cache_hits",
+)
 
 
 def _require_run(session: Session, run_id: str) -> RunRow:
@@ -491,6 +499,7 @@ def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
         "cost_usd": usage.cost_usd,
+        "cache_hits": usage.cache_hits,
     }
 
 

@@ -1,0 +1,49 @@
+"""What is asked of a running run, runs that go before others, and answers kept for equal questions.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("runs") as runs:
+        runs.add_column(sa.Column("requested", sa.Text(), nullable=True))
+        runs.add_column(sa.Column("priority", sa.Integer(), server_default=sa.text("1"), nullable=False))
+    with op.batch_alter_table("attempts") as attempts:
+        attempts.add_column(sa.Column("cache_hits", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.create_table(
+        "cached_answers",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("finish_reason", sa.Text(), nullable=False),
+        sa.Column("prompt_tokens", sa.Integer(), nullable=False),
+        sa.Column("completion_tokens", sa.Integer(), nullable=False),
+        sa.Column("cost_usd", sa.Double(), nullable=True),
+        sa.Column("size_bytes", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("uses", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_cached_answers")),
+    )
+    op.create_index("ix_cached_answers_used_at", "cached_answers", ["used_at"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_table("cached_answers")
+    with op.batch_alter_table("attempts") as attempts:
+        attempts.drop_column("cache_hits")
+    with op.batch_alter_table("runs") as runs:
+        runs.drop_column("priority")
+        runs.drop_column("requested")
