@@ -1,18 +1,18 @@
 """OpenAI, Azure OpenAI and every server that speaks OpenAI's chat completions.
 
 The openai SDK prepares a request once: its authentication, its Azure and base-URL handling, its headers. Every call
-then sends a body of its own with that request's address and headers through one httpx2 client. That costs a
-quarter of the CPU of ``chat.completions.create`` (benchmarks/model_client.py) and leaves retries to the engine.
+then sends a body of its own with that request's address and headers over libcurl. That costs a small part of the CPU
+of ``chat.completions.create`` (benchmarks/model_client.py) and leaves retries to the engine.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic_core import from_json
@@ -30,16 +30,16 @@ from thresher.llm.client import ModelReply, ModelRequest, RateHeaders
 from thresher.llm.prices import Prices
 from thresher.llm.providers.dialect import Dialect, SchemaMode
 from thresher.llm.providers.refusals import Refusal
+from thresher.llm.providers.transport import CurlTransport, Response, Template
 from thresher.llm.rate_headers import read_rate_headers
 
 if TYPE_CHECKING:
     import openai
 
-CONNECT_TIMEOUT = 10.0  # seconds
 CHECK_TIMEOUT = 5.0  # seconds
-MAX_REPLY_BYTES = 32 * 1024 * 1024
 _MAX_ENVELOPES = 32
 
+_OF_THE_TRANSPORT = frozenset({"host", "content-length", "accept-encoding", "connection", "proxy-authorization"})
 _OPENAI_HOST = "api.openai.com"
 _NO_KEY = "no-key"  # the SDK insists on one; servers without authentication ignore it
 
@@ -70,28 +70,6 @@ class Connections:
     timeout: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """A request as the SDK prepares it, to be sent again and again with another body."""
-
-    method: str
-    url: httpx2.URL
-    headers: list[tuple[bytes, bytes]] = field(repr=False)  # they hold the key
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-    def header(self, name: bytes) -> str | None:
-        return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), None)
-
-    def is_html(self) -> bool:
-        return "html" in (self.header(b"content-type") or "") or self.body[:64].lstrip().startswith(b"<")
-
-
 class OpenAIClient:
     """Asks a server that speaks chat completions. One per process, shared by all threads.
 
@@ -115,11 +93,11 @@ class OpenAIClient:
         self._timeout = connections.timeout
         self._prices = prices or Prices.load()
         self._completions, self._models = _templates(server)
-        self._address = _address(self._completions.url)
-        self._dialect = _first_dialect(server, self._completions.url.host)
+        self._address = self._completions.address
+        self._dialect = _first_dialect(server, urlsplit(self._completions.url).hostname or "")
         self._adapting = threading.Lock()  # protects _dialect and fallbacks
         self._envelopes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
-        self._http = _http_client(connections)
+        self._transport = CurlTransport(connections.workers)
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once; asks again only where the server refuses the form of the request and takes another.
@@ -130,7 +108,7 @@ class OpenAIClient:
         while True:
             dialect = self._dialect
             requests += 1
-            response = self._send(self._completions, self._body(request, dialect), self._timeout)
+            response = self._transport.send(self._completions, self._body(request, dialect), self._timeout)
             limits = read_rate_headers(response.headers)
             if response.status == 200:
                 return self._reply(response, limits, requests)
@@ -145,7 +123,7 @@ class OpenAIClient:
         Raises: see ``ModelClient.check``.
         """
         try:
-            response = self._send(self._models, b"", min(CHECK_TIMEOUT, self._timeout))
+            response = self._transport.send(self._models, b"", min(CHECK_TIMEOUT, self._timeout))
         except ThresherError as error:
             raise ModelUnreachable(f"{error} Is the base URL right, and is the server running?") from error
         if response.status in (401, 403):
@@ -158,7 +136,7 @@ class OpenAIClient:
 
     def close(self) -> None:
         """Closes all connections."""
-        self._http.close()
+        self._transport.close()
 
     def _body(self, request: ModelRequest, dialect: Dialect) -> bytes:
         constant = (request.schema, request.system, request.examples, request.max_output_tokens, request.temperature)
@@ -184,40 +162,7 @@ class OpenAIClient:
             self.fallbacks += (f"{change}: {self._address} refused ({refusal.status}): {refusal.message}",)
             return True
 
-    def _send(self, template: _Template, body: bytes, timeout: float) -> _Response:
-        request = httpx2.Request(
-            template.method,
-            template.url,
-            headers=template.headers,
-            content=body,
-            extensions={"timeout": _timeouts(timeout)},
-        )
-        try:
-            response = self._http.send(request, stream=True, follow_redirects=False)
-            try:
-                content = self._read(response, time.monotonic() + timeout)
-            finally:
-                response.close()
-        except httpx2.TimeoutException as error:
-            raise TransientLLMError(f"{self._address} did not answer within {timeout:g} s.") from error
-        except httpx2.RequestError as error:
-            raise TransientLLMError(f"{self._address} cannot be reached: {_reason(error)}.") from error
-        return _Response(response.status_code, response.headers.raw, content)
-
-    def _read(self, response: httpx2.Response, deadline: float) -> bytes:
-        """The whole body. The deadline stops servers that keep a connection alive with a blank now and then."""
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in response.iter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_REPLY_BYTES:
-                raise PermanentLLMError(f"{self._address} answered more than {MAX_REPLY_BYTES} bytes.")
-            if time.monotonic() > deadline:
-                raise httpx2.ReadTimeout("the answer trickles", request=response.request)
-        return b"".join(chunks)
-
-    def _reply(self, response: _Response, limits: RateHeaders, requests: int) -> ModelReply:
+    def _reply(self, response: Response, limits: RateHeaders, requests: int) -> ModelReply:
         document = self._document(response, limits)
         choice = _first_choice(document["choices"])
         message = _mapping(choice.get("message"))
@@ -233,7 +178,7 @@ class OpenAIClient:
             refusal=_text(message.get("refusal")) or None,
         )
 
-    def _document(self, response: _Response, limits: RateHeaders) -> dict[str, Any]:
+    def _document(self, response: Response, limits: RateHeaders) -> dict[str, Any]:
         try:
             document = from_json(response.body)
         except ValueError as error:
@@ -247,7 +192,7 @@ class OpenAIClient:
             f'{self._address} answered JSON without "choices": does it speak OpenAI\'s chat completions?'
         )
 
-    def _error_in_disguise(self, error: object, response: _Response, limits: RateHeaders) -> ThresherError:
+    def _error_in_disguise(self, error: object, response: Response, limits: RateHeaders) -> ThresherError:
         """Some gateways send an error with status 200 and the status in its body; without one it may pass."""
         code = _mapping(error).get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
@@ -263,7 +208,7 @@ class OpenAIClient:
         return Usage(requests, prompt, completion, cached, cost)
 
 
-def _templates(server: OpenAIServer | AzureServer) -> tuple[_Template, _Template]:
+def _templates(server: OpenAIServer | AzureServer) -> tuple[Template, Template]:
     """The requests for completions and for models, prepared by the SDK without sending them.
 
     Raises:
@@ -286,9 +231,10 @@ def _templates(server: OpenAIServer | AzureServer) -> tuple[_Template, _Template
     return completions, models
 
 
-def _template(request: httpx2.Request) -> _Template:
-    headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
-    return _Template(request.method, request.url, headers)
+def _template(request: httpx2.Request) -> Template:
+    named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    headers = [f"{name}: {value}" for name, value in named if name.lower() not in _OF_THE_TRANSPORT]
+    return Template(request.method, str(request.url), headers, _address(request.url))
 
 
 def _sdk_client(server: OpenAIServer | AzureServer, http: httpx2.Client) -> openai.OpenAI:
@@ -337,23 +283,10 @@ def _first_dialect(server: OpenAIServer | AzureServer, host: str) -> Dialect:
     return Dialect(SchemaMode.BOUNDED, "max_tokens")
 
 
-def _http_client(connections: Connections) -> httpx2.Client:
-    limits = httpx2.Limits(max_connections=connections.workers, max_keepalive_connections=connections.workers)
-    return httpx2.Client(limits=limits, timeout=connections.timeout, follow_redirects=False)
-
-
-def _timeouts(timeout: float) -> dict[str, float | None]:
-    return {"connect": min(CONNECT_TIMEOUT, timeout), "read": timeout, "write": timeout, "pool": timeout}
-
-
 def _address(url: httpx2.URL) -> str:
     """Scheme, host and port: what a person recognises, without credentials and without query."""
     port = f":{url.port}" if url.port else ""
     return f"{url.scheme}://{url.host}{port}" if url.host else "the model's server"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def _first_choice(choices: list[Any]) -> Mapping[str, Any]:

@@ -1,0 +1,249 @@
+"""HTTP over libcurl: a prepared request is sent again and again with another body, over connections that are kept.
+
+libcurl takes an eighth of the CPU of the openai SDK's own transport (docs/decisions/0006-libcurl.md), and does what
+HTTP asks of a client: proxies, TLS, compression, connections that the server has closed meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import pycurl
+
+from thresher.core.errors import PermanentLLMError, TransientLLMError
+
+CONNECT_TIMEOUT = 10.0  # seconds
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+MAX_HEADER_LINES = 512
+_BUFFER = 16 * 1024  # bytes, of each connection and direction; libcurl's own are larger, and there may be many
+_LONGEST_WAIT = 0.2  # seconds in which the main thread looks after its signals
+_TOO_MUCH = -1  # less than was handed over: libcurl ends the transfer
+
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_CERTIFICATE_ERRORS = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A request to be sent again and again. ``address`` is what a person recognises: no path, no credentials."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Sequence[str] = field(repr=False)  # "Name: value"; they hold the key
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A reply, decompressed. ``headers`` are those of the last hop, as they were written."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of this lower-case name."""
+        return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), None)
+
+    def is_html(self) -> bool:
+        """Whether this is a page for people."""
+        return "html" in (self.header(b"content-type") or "") or self.body[:64].lstrip().startswith(b"<")
+
+
+class CurlTransport:
+    """Sends requests from any number of threads, over ``connections`` connections at most: further threads wait.
+
+    Redirects are not followed. Proxies are those of the environment and the system, as Python's ``getproxies``
+    finds them; servers must have a certificate that the system (or ``SSL_CERT_FILE``, ``SSL_CERT_DIR``) vouches for.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self._free = threading.BoundedSemaphore(connections)
+        self._idle: deque[_Connection] = deque()  # the one used last is used first, so that few stay open
+        self._is_closed = False
+
+    def send(self, template: Template, body: bytes, timeout: float) -> Response:
+        """Sends one request; ``timeout`` in seconds bounds all of it, also servers that send a byte now and then.
+
+        Raises:
+            TransientLLMError: no reply, not in time, or not to its end.
+            PermanentLLMError: the reply is larger than ``MAX_REPLY_BYTES``.
+        """
+        if not self._free.acquire(timeout=timeout):
+            raise TransientLLMError(f"No connection to {template.address} became free within {timeout:g} s.")
+        try:
+            return self._send(template, body, timeout)
+        finally:
+            self._free.release()
+
+    def _send(self, template: Template, body: bytes, timeout: float) -> Response:
+        connection = self._take()
+        try:
+            response = connection.send(template, body, timeout)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        if self._is_closed:
+            self.close()
+        return response
+
+    def _take(self) -> _Connection:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return _Connection()
+
+    def close(self) -> None:
+        """Closes all connections; those in use end with their request."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+
+class _Connection:
+    """One handle of libcurl and what it received; used by one thread at a time."""
+
+    __slots__ = ("_chunks", "_curl", "_lines", "_multi", "_received", "_template", "_timeout")
+
+    def __init__(self) -> None:
+        self._template: Template | None = None
+        self._timeout = 0.0
+        self._lines: list[bytes] = []
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._multi: pycurl.CurlMulti | None = None
+        curl = self._curl = pycurl.Curl()
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.TCP_NODELAY, 1)
+        curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
+        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, _BUFFER)
+        curl.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever libcurl can decode
+        curl.setopt(pycurl.HEADERFUNCTION, self._receive_line)
+        curl.setopt(pycurl.WRITEFUNCTION, self._receive)
+        _trust_as_the_system_does(curl)
+
+    def send(self, template: Template, body: bytes, timeout: float) -> Response:
+        if template is not self._template:
+            self._prepare(template)
+        if timeout != self._timeout:
+            self._curl.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout * 1000)))
+            self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(min(CONNECT_TIMEOUT, timeout) * 1000)))
+            self._timeout = timeout
+        if template.method == "POST":
+            self._curl.setopt(pycurl.POSTFIELDS, body)
+        self._lines, self._chunks, self._received = [], [], 0
+        try:
+            self._perform()
+        except pycurl.error as error:
+            raise self._explained(error, template.address, timeout) from error
+        status: int = self._curl.getinfo(pycurl.RESPONSE_CODE)
+        return Response(status, _headers(self._lines), b"".join(self._chunks))
+
+    def close(self) -> None:
+        if self._multi is not None:
+            self._multi.close()
+        self._curl.close()
+
+    def _prepare(self, template: Template) -> None:
+        curl = self._curl
+        curl.setopt(pycurl.URL, template.url)
+        curl.setopt(pycurl.HTTPHEADER, [*template.headers, "Expect:"])  # no asking before the body is sent
+        curl.setopt(pycurl.POST if template.method == "POST" else pycurl.HTTPGET, 1)
+        curl.setopt(pycurl.PROXY, _proxy_of(template.url))
+        curl.setopt(pycurl.NOPROXY, "")  # settled by the line above
+        self._template = template
+
+    def _perform(self) -> None:
+        """Waits inside libcurl; in the main thread by small steps, since signals are handled between them only."""
+        if threading.current_thread() is not threading.main_thread():
+            self._curl.perform()
+            return
+        if self._multi is None:
+            self._multi = pycurl.CurlMulti()
+        self._multi.add_handle(self._curl)
+        try:
+            while self._multi.perform()[1]:
+                self._multi.select(_LONGEST_WAIT)
+            for _curl, number, message in self._multi.info_read()[2]:
+                raise pycurl.error(number, message)
+        finally:
+            self._multi.remove_handle(self._curl)
+
+    def _receive_line(self, line: bytes) -> int | None:
+        if len(self._lines) >= MAX_HEADER_LINES:
+            return _TOO_MUCH
+        self._lines.append(line)
+        return None
+
+    def _receive(self, chunk: bytes) -> int | None:
+        self._received += len(chunk)
+        if self._received > MAX_REPLY_BYTES:
+            return _TOO_MUCH
+        self._chunks.append(chunk)
+        return None
+
+    def _explained(self, error: pycurl.error, address: str, timeout: float) -> Exception:
+        number, message = error.args[0], str(error.args[1])
+        if self._received > MAX_REPLY_BYTES:
+            return PermanentLLMError(f"{address} answered more than {MAX_REPLY_BYTES} bytes.")
+        if number == pycurl.E_OPERATION_TIMEDOUT:
+            is_connected = self._curl.getinfo(pycurl.PRETRANSFER_TIME) > 0
+            if is_connected or timeout <= CONNECT_TIMEOUT:
+                return TransientLLMError(f"{address} did not answer within {timeout:g} s.")
+            return TransientLLMError(f"{address} did not take a connection within {CONNECT_TIMEOUT:g} s.")
+        reason = " ".join(message.split())[:200].rstrip(".") or f"error {number} of libcurl"
+        if number in _CERTIFICATE_ERRORS:
+            reason += "; if you trust its certificate, name a file that vouches for it in SSL_CERT_FILE"
+        return TransientLLMError(f"{address} cannot be reached: {reason}.")
+
+
+def _headers(lines: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers of the last reply: interim replies and those of a proxy come before it."""
+    headers: list[tuple[bytes, bytes]] = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if colon:
+            headers.append((name, value.strip()))
+        elif line.startswith(b"HTTP/"):
+            headers.clear()
+    return headers
+
+
+def _proxy_of(url: str) -> str:
+    """The proxy for an address, empty where there is none."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not proxies or proxy_bypass(parts.hostname or ""):
+        return ""
+    return proxies.get(parts.scheme) or proxies.get("all") or ""
+
+
+def _trust_as_the_system_does(curl: pycurl.Curl) -> None:
+    """The TLS library that comes with libcurl does not know where this system keeps its certificates."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not folder:
+        if sys.platform in ("win32", "darwin"):
+            curl.setopt(pycurl.SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
+            return
+        paths = ssl.get_default_verify_paths()
+        file = next((name for name in (paths.openssl_cafile, *_BUNDLES) if Path(name).is_file()), None)
+        folder = paths.openssl_capath if Path(paths.openssl_capath).is_dir() else None
+    curl.setopt(pycurl.CAINFO, file or "")
+    curl.setopt(pycurl.CAPATH, folder or "")
