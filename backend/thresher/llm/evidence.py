@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -19,8 +18,8 @@ Shells = Mapping[str, Mapping[str, int]]
 
 NO_SHELLS: Shells = MappingProxyType({})
 
-_Place = tuple["etree._Element", str, str]  # noqa: SLF001  # the name lxml gives its elements
-"""An element with its seen path and its source path, both empty for the root."""
+_Place = tuple["etree._Element", str, str, str]  # noqa: SLF001  # the name lxml gives its elements
+"""An element with its local name, its seen path and its source path, both empty for the root."""
 
 _Steps = Sequence[tuple[str, int | None]]
 """Names (with ``@`` where an attribute is meant) and indexes of a path; None where no index is written."""
@@ -29,8 +28,7 @@ _NAMESPACE = re.compile(r"\{[^{}]*\}")
 _STEP = re.compile(r"(@?)(?:[^\s/@:\[\]]+:)?([^\s/@:\[\]]+)(?:\[([0-9]{1,9})\])?")
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A value of the subtree and where it stands.
 
     ``path`` is counted within the subtree as it was sent: ``Service[2]/PassengerRef``, ``Price/@Code``, ``.`` for
@@ -76,6 +74,9 @@ class Evidence:
 
     @cached_property
     def _by_path(self) -> Mapping[str, Sequence[Leaf]]:
+        alone: dict[str, Sequence[Leaf]] = {leaf.path: (leaf,) for leaf in self.leaves}
+        if len(alone) == len(self.leaves):
+            return alone
         found: dict[str, list[Leaf]] = {}
         for leaf in self.leaves:
             found.setdefault(leaf.path, []).append(leaf)
@@ -138,77 +139,77 @@ def _local_name(tag: str) -> str:
     return tag[tag.rfind("}") + 1 :]
 
 
-def _normalised(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _read(root: etree._Element, shells: Shells) -> list[Leaf]:
-    """Walks the subtree once, with a stack of its own: depth is no matter."""
+    """Walks the subtree once, with a stack of its own: depth is no matter.
+
+    Where both paths of a place are the same they are one object, which is how that is told.
+    """
     leaves: list[Leaf] = []
-    stack: list[_Place] = [(root, "", "")]
+    stack: list[_Place] = [(root, _local_name(root.tag), "", "")]
     while stack:
-        place = stack.pop()
-        element, seen, source = place
-        if attributes := element.items():
-            leaves.extend(_attributes(attributes, seen, source))  # type: ignore[arg-type]  # always str from lxml
-        nodes = list(element) if len(element) else []
-        value = _text(element, nodes)
+        element, name, seen, source = stack.pop()
+        for tag, text in element.items():
+            if value := " ".join(text.split()):  # type: ignore[arg-type]  # always str from lxml
+                attribute = _local_name(tag)
+                place = f"{seen}/@{attribute}" if seen else f"@{attribute}"
+                there = place if seen is source else f"{source}/@{attribute}" if source else f"@{attribute}"
+                leaves.append(Leaf(place, there, attribute, value, True))  # noqa: FBT003  # a keyword costs 0.2 us
+        value = element.text or ""
+        if len(element):
+            value, places = _inside(element, value, (seen, source), shells)
+            stack += places
+        else:
+            value = " ".join(value.split())
         if value:
-            leaves.append(Leaf(seen or ROOT, source or ROOT, _local_name(element.tag), value, False))  # noqa: FBT003  # a keyword costs 0.2 us
-        if nodes:
-            stack.extend(_places(nodes, place, shells.get(seen or ROOT)))
+            leaves.append(Leaf(seen or ROOT, source or ROOT, name, value, False))  # noqa: FBT003
     return leaves
 
 
-def _attributes(attributes: Sequence[tuple[str, str]], seen: str, source: str) -> Iterator[Leaf]:
-    before, source_before = (f"{seen}/@", f"{source}/@") if seen else ("@", "@")
-    for tag, text in attributes:
-        value = _normalised(text)
-        if value:
-            name = _local_name(tag)
-            yield Leaf(before + name, source_before + name, name, value, True)  # noqa: FBT003  # a keyword costs 0.2 us
+def _inside(element: etree._Element, text: str, paths: tuple[str, str], shells: Shells) -> tuple[str, list[_Place]]:
+    """The string-value of an element with children, empty where it has no text of its own; the children, last first."""
+    children, names = [], []
+    is_mixed = bool(text) and not text.isspace()
+    for node in element:
+        if (tail := node.tail) and not tail.isspace():
+            is_mixed = True
+        if isinstance(tag := node.tag, str):
+            children.append(node)
+            names.append(_local_name(tag))
+    children.reverse()
+    value = ""
+    if is_mixed:
+        value = " ".join(etree.tostring(element, method="text", encoding="unicode", with_tail=False).split())
+    seen, source = paths
+    before = f"{seen}/" if seen else ""
+    earlier = shells.get(seen or ROOT) if shells else None
+    steps = _steps(names, earlier)
+    steps.reverse()
+    names.reverse()
+    if seen is source and earlier is None:
+        found = zip(children, names, steps, strict=True)
+        return value, [(child, name, path := before + step, path) for child, name, (step, _) in found]
+    source_before = f"{source}/" if source else ""
+    found = zip(children, names, steps, strict=True)
+    return value, [(child, name, before + step, source_before + there) for child, name, (step, there) in found]
 
 
-def _text(element: etree._Element, nodes: Sequence[etree._Element]) -> str:
-    """The value of the element's own leaf, empty where it has none; ``nodes`` are its children of every kind."""
-    own = element.text or ""
-    if not nodes:
-        return _normalised(own)
-    own += "".join([node.tail or "" for node in nodes])
-    if not own or own.isspace():
-        return ""
-    return _normalised(etree.tostring(element, method="text", encoding="unicode", with_tail=False))
-
-
-def _places(nodes: Sequence[etree._Element], parent: _Place, earlier: Mapping[str, int] | None) -> list[_Place]:
-    """The child elements with their paths, last one first; ``earlier`` is None where the parent is no shell."""
-    _, seen, source = parent
-    before, source_before = (f"{seen}/", f"{source}/") if seen else ("", "")
-    children = [(node, _local_name(node.tag)) for node in nodes if isinstance(node.tag, str)]
-    if earlier is None and len({name for _, name in children}) == len(children):
-        places = [(child, before + name, source_before + name) for child, name in children]
-    else:
-        places = [
-            (child, f"{before}{step}", f"{source_before}{source_step}")
-            for child, step, source_step in _indexed(children, earlier)
-        ]
-    places.reverse()
-    return places
-
-
-def _indexed(
-    children: Sequence[tuple[etree._Element, str]], earlier: Mapping[str, int] | None
-) -> Iterator[tuple[etree._Element, str, str]]:
-    """The children with their step as seen and their step in the source."""
-    alone = {name for name, count in Counter(name for _, name in children).items() if count == 1}
-    ordinals: dict[str, int] = {}
-    for child, name in children:
-        if earlier is None and name in alone:
-            yield child, name, name
+def _steps(names: Sequence[str], earlier: Mapping[str, int] | None) -> list[tuple[str, str]]:
+    """For each child its step as seen and its step in the source; ``earlier`` is None where the parent is no shell."""
+    if earlier is None and len(set(names)) == len(names):
+        return [(name, name) for name in names]
+    totals: dict[str, int] = {}
+    for name in names:
+        totals[name] = totals.get(name, 0) + 1
+    steps, ordinals = [], dict.fromkeys(totals, 0)
+    for name in names:
+        if earlier is None and totals[name] == 1:
+            steps.append((name, name))
         else:
-            ordinals[name] = ordinal = ordinals.get(name, 0) + 1
+            ordinals[name] = ordinal = ordinals[name] + 1
             skipped = earlier.get(name, 0) if earlier else 0
-            yield child, f"{name}[{ordinal}]", f"{name}[{ordinal + skipped}]"
+            step = f"{name}[{ordinal}]"
+            steps.append((step, f"{name}[{ordinal + skipped}]" if skipped else step))
+    return steps
 
 
 def _split(path: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from thresher.engine.work import JsonValue
 from thresher.llm.evidence import Evidence, Leaf
@@ -16,8 +16,7 @@ from thresher.llm.evidence import Evidence, Leaf
 _INSIDE_NUMBERS = ".,:/-"
 
 
-@dataclass(frozen=True, slots=True)
-class Grounded:
+class Grounded(NamedTuple):
     """Whether a value is proved; ``path`` is then where it stands in the source, else the path that was named."""
 
     grounded: bool
@@ -51,7 +50,7 @@ def ground(value: JsonValue, path: str, evidence: Evidence) -> Grounded:
     leaves = evidence.at(path)
     for leaf in leaves:
         if leaf.value == value:  # most values are written as they stand
-            return Grounded(grounded=True, path=leaf.source_path)
+            return Grounded(True, leaf.source_path)  # noqa: FBT003  # a keyword costs 0.2 us
     wanted = " ".join(written(value).split())
     if wanted:
         for leaf in leaves:

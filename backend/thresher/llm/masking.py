@@ -8,13 +8,13 @@ tails, attributes, comments, CDATA and processing instructions, what has the for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from lxml import etree
 
 from thresher.llm.personal_fields import Kind, Rule, rules_of
-from thresher.llm.personal_text import MIN_CHARACTERS, find_personal_data
+from thresher.llm.personal_text import find_personal_data, may_hold_personal_data
 
 _PSEUDONYM = re.compile(r"\[[A-Z]{2,12}_[0-9]{1,9}\]")
 _ANCESTORS_LOOKED_AT = 8
@@ -68,33 +68,34 @@ class Masker:
         pseudonyms = Pseudonyms()
         for node in root.iter():
             tag: object = node.tag  # a function where the node is a comment, an instruction or an entity
-            if isinstance(tag, str):
-                self._mask_element(node, root, pseudonyms)
-            elif tag is not etree.Entity and (text := node.text):
-                node.text = _masked(text, root, pseudonyms)
+            text = node.text if tag is not etree.Entity else None
+            if text and not text.isspace():
+                rules = rules_of(_local_name(tag)) if isinstance(tag, str) else ()
+                kind = _kind(rules, node) if rules else None
+                if kind is not None:
+                    node.text = _replaced(text, kind, root, pseudonyms)
+                elif may_hold_personal_data(text):
+                    node.text = _masked(text, root, pseudonyms, name=tag if isinstance(tag, str) else "")
+            if isinstance(tag, str) and (attributes := node.items()):
+                self._mask_attributes(node, attributes, root, pseudonyms)  # type: ignore[arg-type]  # str from lxml
             tail = node.tail
             if tail and node is not root and not tail.isspace():
                 node.tail = _masked(tail, root, pseudonyms)
         return pseudonyms
 
-    def _mask_element(self, element: etree._Element, root: etree._Element, pseudonyms: Pseudonyms) -> None:
-        text = element.text
-        if text and not text.isspace():
-            kind = _kind(_local_name(element.tag), element)
-            if kind is not None:
-                element.text = _replaced(text, kind, root, pseudonyms)
-            elif len(text) >= MIN_CHARACTERS:
-                element.text = _masked(text, root, pseudonyms, name=element.tag)
-        if len(element.attrib):
-            self._mask_attributes(element, root, pseudonyms)
-
-    def _mask_attributes(self, element: etree._Element, root: etree._Element, pseudonyms: Pseudonyms) -> None:
-        attributes: list[tuple[str, str]] = element.items()  # type: ignore[assignment]  # always str from lxml
+    def _mask_attributes(
+        self,
+        element: etree._Element,
+        attributes: Sequence[tuple[str, str]],
+        root: etree._Element,
+        pseudonyms: Pseudonyms,
+    ) -> None:
         for name, value in attributes:
-            kind = _kind(_local_name(name), element)
+            rules = rules_of(_local_name(name))
+            kind = _kind(rules, element) if rules else None
             if kind is not None and not value.isspace() and value:
                 element.set(name, _replaced(value, kind, root, pseudonyms))
-            elif len(value) >= MIN_CHARACTERS:
+            elif may_hold_personal_data(value):
                 masked = _masked(value, root, pseudonyms, name=name)
                 if masked is not value:
                     element.set(name, masked)
@@ -105,11 +106,8 @@ def _local_name(tag: str) -> str:
     return tag[tag.rfind("}") + 1 :]
 
 
-def _kind(name: str, element: etree._Element) -> Kind | None:
-    """What a value is by its name, and by the names around it where the name alone does not tell."""
-    rules = rules_of(name)
-    if not rules:
-        return None
+def _kind(rules: Sequence[Rule], element: etree._Element) -> Kind | None:
+    """What a value is by the rules for its name, and by the names around it where the name alone does not tell."""
     return next((rule.kind for rule in rules if not rule.within or _stands_within(element, rule)), None)
 
 

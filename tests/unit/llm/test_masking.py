@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
 from thresher.llm.masking import Masker, Pseudonyms
-from thresher.llm.personal_text import find_personal_data
+from thresher.llm.personal_text import find_personal_data, may_hold_personal_data
 
 
 def masked(xml: str) -> tuple[str, Pseudonyms]:
@@ -215,6 +217,14 @@ def test_what_is_found_lies_in_order_and_apart(text: str) -> None:
     edges = [edge for start, end, _ in spans for edge in (start, end)]
     assert edges == sorted(edges)
     assert all(start < end for start, end, _ in spans)
+
+
+@given(st.text(st.sampled_from("0123456789+- ()[]ABCDtel@.:/"), max_size=12))
+@example("+12345678")
+def test_a_text_that_is_not_looked_into_holds_nothing(text: str) -> None:
+    if not may_hold_personal_data(text):
+        with mock.patch("thresher.llm.personal_text.may_hold_personal_data", return_value=True):
+            assert find_personal_data(text) == []
 
 
 def luhn_digit(digits: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 from thresher.llm.evidence import ROOT, Evidence, Leaf
@@ -74,7 +73,7 @@ class Region:
         leaf = self.leaf
         if leaf is None or self.children or not names.is_reference_list(leaf.name) or " " not in leaf.value:
             return (self,)
-        return [self._holding(replace(leaf, value=identifier)) for identifier in leaf.value.split(" ")]
+        return [self._holding(leaf._replace(value=identifier)) for identifier in leaf.value.split(" ")]
 
     def _holding(self, leaf: Leaf) -> Region:
         region = Region(self.name, self.order)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import TypedDict
 
 _CONFIDENCE_WORDS = {"very high": 0.95, "high": 0.9, "medium": 0.6, "moderate": 0.6, "low": 0.3, "very low": 0.1}
 
@@ -36,12 +37,16 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
 
-class ValueAnswer(_Answer):
+# A dictionary, since an answer holds many of them and instances of a model cost more to make and to read.
+class ValueAnswer(TypedDict):
     """One value with the place that proves it; ``path`` is relative to the subtree."""
 
-    name: str = Field(description="what the value is, a short name taken from the XML")
-    value: str = Field(description="the value exactly as it is written in the XML")
-    path: str = Field(description="where it stands: element names from the root's children down, @name for attributes")
+    __pydantic_config__ = _Answer.model_config  # type: ignore[misc]  # pydantic reads it there
+    name: Annotated[str, Field(description="what the value is, a short name taken from the XML")]
+    value: Annotated[str, Field(description="the value exactly as it is written in the XML")]
+    path: Annotated[
+        str, Field(description="where it stands: element names from the root's children down, @name for attributes")
+    ]
 
 
 class NodeAnswer(_Answer):

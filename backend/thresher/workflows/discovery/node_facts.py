@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 from thresher.engine.work import JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class FactValue:
+class FactValue(NamedTuple):
     """A value of a fact. ``path`` is relative to the subtree; ``grounded``: the value stands there, word for word."""
 
     name: str
@@ -53,17 +52,20 @@ class NodeFact:
             "extractor": self.extractor,
             "confidence": self.confidence,
             "pii_masked": self.pii_masked,
-            "fields": [_as_json(field) for field in self.fields],
-            "references": [_as_json(reference) for reference in self.references],
+            "fields": _as_json(self.fields),
+            "references": _as_json(self.references),
             "record": self.record,
-            "fields_total": len(self.fields),
-            "fields_grounded": self.fields_grounded,
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON-able values."""
-        return asdict(self)
+        """All of it as JSON-able values, under the names of the attributes."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "fields": _as_json(self.fields),
+            "references": _as_json(self.references),
+        }
 
 
-def _as_json(value: FactValue) -> dict[str, Any]:
-    return {"name": value.name, "value": value.value, "path": value.path, "grounded": value.grounded}
+def _as_json(values: Sequence[FactValue]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "value": value, "path": path, "grounded": grounded} for name, value, path, grounded in values
+    ]

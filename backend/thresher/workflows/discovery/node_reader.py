@@ -231,11 +231,13 @@ def _grounded(answers: Sequence[ValueAnswer], evidence: Evidence, hidden: Pseudo
     """Every value looked up at its path, after hidden values have been put back."""
     values = []
     for answer in answers:
-        value = hidden.restore(answer.value)
-        found = ground(value, hidden.restore(answer.path), evidence)
-        name = storable(answer.name)
-        if found.grounded:  # text of the document, which every database takes
-            values.append(FactValue(name, value, found.path, grounded=True))
-        else:
-            values.append(FactValue(name, storable(value), storable(found.path), grounded=False))
+        name, value, path = answer["name"], answer["value"], answer["path"]
+        if "[" in value:
+            value = hidden.restore(value)
+        if "[" in path:
+            path = hidden.restore(path)
+        is_proved, place = ground(value, path, evidence)
+        if not is_proved:  # else they are text of the document, which every database takes
+            value, place = storable(value), storable(place)
+        values.append(FactValue(storable(name), value, place, is_proved))
     return tuple(values)

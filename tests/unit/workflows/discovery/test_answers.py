@@ -34,7 +34,8 @@ def test_what_is_no_confidence_is_not_guessed(written: object) -> None:
 
 def test_numbers_become_text_and_unknown_keys_are_passed_over() -> None:
     (field,) = answer(1, value=12.5, comment="x").fields
-    assert field.value == "12.5"
+    assert field["value"] == "12.5"
+    assert "comment" not in field
 
 
 @pytest.mark.parametrize("value", [None, ["a"], {"a": 1}])
