@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from thresher.llm.providers.openai import AzureServer, OpenAIServer
 
 DEFAULT_MODEL = "gpt-4o-mini"
+_M_ARENA_MAX = -8  # malloc.h
 
 
 @contextmanager
@@ -69,7 +73,18 @@ def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Ex
     """The executor of a mode."""
     if mode is Mode.SEQUENTIAL:
         return SequentialExecutor()
+    _share_memory()
     return ThreadsExecutor(workers, on_thread_end=db.cleanup_session)
+
+
+def _share_memory() -> None:
+    """One arena of glibc's malloc for all threads: with one each, 64 threads leave 12 MB lying in pieces.
+
+    They would gain nothing by their own: nearly all is allocated by the one thread that holds Python's lock.
+    """
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def choose_provider(settings: Settings) -> Provider:

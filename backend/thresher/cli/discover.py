@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import typer
 from rich.console import Console
 
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
-from thresher.cli.display import ProgressDisplay
 from thresher.cli.failures import ExitCode, exit_code_of, say
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
 from thresher.engine.control import RunControl, stop_on_signals
+from thresher.engine.progress import Listener
 from thresher.engine.work import Mode, Run, RunReport, RunStatus
 from thresher.persistence.repositories.items import retry_dead
 from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
@@ -112,13 +113,24 @@ def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool, 
     return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)
 
 
+@contextmanager
+def _progress(run: Run, output: Output) -> Iterator[Sequence[Listener]]:
+    """Who shows how a run goes: nobody where it is to be quiet."""
+    if output.quiet:
+        yield ()
+        return
+    from thresher.cli.display import ProgressDisplay  # noqa: PLC0415 # quiet runs do without what draws the bar
+
+    with ProgressDisplay(str(run.source.get("name", run.run_id))) as display:
+        yield [display]
+
+
 def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     """One session of a run, with progress on stderr and the result on stdout."""
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
-    display = ProgressDisplay(str(run.source.get("name", run.run_id)), quiet=output.quiet)
-    with stop_on_signals(control, lambda: say(announcement)), display:
-        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), [display], control)
+    with stop_on_signals(control, lambda: say(announcement)), _progress(run, output) as listeners:
+        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), listeners, control)
     for change in discovery.client.fallbacks:
         say(f"Note: {change}")
     result = _print_result(discovery, report, output)

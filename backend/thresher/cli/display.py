@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from thresher.cli.failures import say
+from thresher.cli.formats import duration
 from thresher.engine.progress import (
     Event,
     ItemFinished,
@@ -48,11 +49,10 @@ class _Bar(Progress):
 
 
 class ProgressDisplay:
-    """Listens to a run and shows it. Use as a context manager; quiet displays show nothing."""
+    """Listens to a run and shows it. Use as a context manager."""
 
-    def __init__(self, name: str, *, quiet: bool) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._quiet = quiet
         self._facts = 0
         self._shown = time.monotonic()
         self._interval = LINE_INTERVAL
@@ -60,7 +60,7 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         console = Console(stderr=True)
-        if console.is_terminal and not self._quiet:
+        if console.is_terminal:
             self._bar = _Bar(f"Reading {self._name}", console)
             self._interval = BAR_INTERVAL
             self._bar.start()
@@ -74,8 +74,6 @@ class ProgressDisplay:
 
     def __call__(self, event: Event) -> None:
         """Shows an event (the listener of a run)."""
-        if self._quiet:
-            return
         if isinstance(event, RunStarted):
             verb = "Resuming" if event.resumed else "Starting"
             where = f"{event.workers} nodes at once" if event.workers > 1 else "one node after the other"
@@ -122,14 +120,3 @@ def _rest(snapshot: Snapshot, facts: int) -> str:
     if snapshot.errors:
         parts.append("failed tries: " + ", ".join(f"{count:,} {name}" for name, count in snapshot.errors.items()))
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``0.4 s``, ``42 s``, ``3:05 min``, ``2:07 h``."""
-    if seconds < 9.95:  # tenths matter below; what rounds to 10 does not
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:  # a minute
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from thresher.bootstrap import open_discovery
 from thresher.cli.discover import result_of
-from thresher.cli.display import duration
+from thresher.cli.formats import duration
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
 from thresher.engine.work import Counts, Run, RunReport

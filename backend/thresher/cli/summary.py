@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from thresher.cli.display import duration
+from thresher.cli.formats import duration
 
 FACTS_SHOWN = 12
 VALUES_SHOWN = 4

@@ -14,7 +14,7 @@ from thresher.engine.progress import Event, ItemsPlanned, Tally
 from thresher.engine.work import ItemSpec, Run
 
 FIRST_BATCH = 8  # items; the first worker starts early
-LARGEST_BATCH = 256  # items
+LARGEST_BATCH = 128  # items
 LARGEST_BATCH_BYTES = 1024 * 1024  # of payload
 LONGEST_BATCH = 0.5  # seconds
 

@@ -40,7 +40,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
 
 
 def test_a_start_says_mode_workers_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressDisplay("order.xml", quiet=False) as display:
+    with ProgressDisplay("order.xml") as display:
         display(RunStarted(RUN, Mode.PARALLEL, 10, resumed=False, snapshot=snapshot(0, 0)))
         display(RunStarted(RUN, Mode.SEQUENTIAL, 1, resumed=True, snapshot=snapshot(0, 0)))
     assert capsys.readouterr().err.splitlines() == [
@@ -52,7 +52,7 @@ def test_a_start_says_mode_workers_and_reason(capsys: pytest.CaptureFixture[str]
 def test_without_a_terminal_there_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], clock: list[float]
 ) -> None:
-    with ProgressDisplay("order.xml", quiet=False) as display:
+    with ProgressDisplay("order.xml") as display:
         for done in (1, 2, 3):
             clock[0] += LINE_INTERVAL / 2 + 0.1
             display(finished(snapshot(done, 40, errors={"RateLimited": 3})))
@@ -63,7 +63,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(
 def test_while_planning_the_total_is_open_and_no_end_is_foretold(
     capsys: pytest.CaptureFixture[str], clock: list[float]
 ) -> None:
-    with ProgressDisplay("order.xml", quiet=False) as display:
+    with ProgressDisplay("order.xml") as display:
         clock[0] += LINE_INTERVAL
         display(finished(snapshot(5, 64, complete=False)))
     line = capsys.readouterr().err
@@ -71,18 +71,11 @@ def test_while_planning_the_total_is_open_and_no_end_is_foretold(
     assert "left" not in line
 
 
-def test_a_quiet_display_shows_nothing(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
-    with ProgressDisplay("order.xml", quiet=True) as display:
-        clock[0] += LINE_INTERVAL
-        display(finished(snapshot(1, 2)))
-    assert capsys.readouterr().err == ""
-
-
 def test_on_a_narrow_terminal_bar_and_details_have_a_line_each(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: list[float]
 ) -> None:
     terminal(monkeypatch, 80)
-    with ProgressDisplay("order.xml", quiet=False) as display:
+    with ProgressDisplay("order.xml") as display:
         clock[0] += 1
         display(finished(snapshot(150, 200, errors={"TransientLLMError": 9, "RateLimited": 120})))
         display._bar.refresh()  # type: ignore[union-attr]
@@ -96,7 +89,7 @@ def test_the_total_is_on_the_bar_before_the_first_node_is_done(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal(monkeypatch, 80)
-    with ProgressDisplay("order.xml", quiet=False) as display:
+    with ProgressDisplay("order.xml") as display:
         display(ItemsPlanned("r1", snapshot(0, 200)))
         display._bar.refresh()  # type: ignore[union-attr]
         assert "Processing node 0 of 200" in capsys.readouterr().err

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from thresher.engine.work import Claim, Mode
 
+LONGEST_QUEUE = 64  # items, where the workers do not need more
+PACE_OVER = 0.1  # seconds
+
 
 class ThreadsExecutor:
     """A pool of ``workers`` threads with a short queue before it, so that no worker waits for the next claim.
+
+    The queue holds two items for each worker, or what the pool does in a second if that is more (``LONGEST_QUEUE``
+    at most), and is filled up when half of it is gone: many claims at a time cost less, but what waits here no
+    other process can take.
 
     ``on_thread_end`` is called in each worker thread when the session ends (to give back what it holds).
     """
@@ -26,8 +34,12 @@ class ThreadsExecutor:
         self._pool: ThreadPoolExecutor | None = None
         self._work: Callable[[Claim], None] | None = None
         self._freed: Callable[[], None] = _nobody
-        self._lock = Lock()  # protects _in_hand
+        self._lock = Lock()  # protects _in_hand and _ended
         self._in_hand = 0
+        self._ended = 0  # since _paced_at
+        self._paced_at = time.monotonic()
+        self._queue = 2 * workers
+        self._low_water = 2 * workers
 
     def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:
         """Begins a session; threads are started as they are needed."""
@@ -36,9 +48,22 @@ class ThreadsExecutor:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
     def room(self) -> int:
-        """Up to three times as many claims as workers are in hand; claims are asked for a pool at a time."""
-        free = 3 * self.workers - self._in_hand
-        return free if free >= self.workers else 0
+        """How many claims are wanted: none before half of the queue is gone."""
+        self._pace()
+        free = self.workers + self._queue - self._in_hand
+        return free if free >= self._queue // 2 else 0
+
+    def _pace(self) -> None:
+        now = time.monotonic()
+        seconds = now - self._paced_at
+        if seconds < PACE_OVER:
+            return
+        with self._lock:
+            per_second = self._ended / seconds
+            self._ended = 0
+        self._paced_at = now
+        self._queue = max(2 * self.workers, min(round(per_second), LONGEST_QUEUE))
+        self._low_water = self.workers + self._queue - self._queue // 2
 
     def submit(self, claim: Claim) -> None:
         """Queues the claim for the next free worker."""
@@ -65,8 +90,9 @@ class ThreadsExecutor:
         finally:
             with self._lock:
                 self._in_hand -= 1
+                self._ended += 1
                 left = self._in_hand
-            if left in (0, 2 * self.workers):  # see room()
+            if left in (0, self._low_water):  # see room()
                 self._freed()
             if self._on_thread_end is not None:
                 self._on_thread_end()
