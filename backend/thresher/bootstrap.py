@@ -23,9 +23,11 @@ from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
 from thresher.llm.client import ModelClient
+from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
 from thresher.llm.providers.structural import StructuralClient
+from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.repositories.node_facts import insert_node_facts
@@ -191,6 +193,7 @@ def make_reader(
     client: ModelClient | None = None,
     run: Run | None = None,
     configuration: NodeConfiguration | None = None,
+    ladder: AnswerLadder | None = None,
 ) -> NodeReader:
     """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node."""
     details = run.details if run is not None else {}
@@ -211,6 +214,7 @@ def make_reader(
         ),
         document={name: str(value) if value else None for name, value in document.items()},
         configuration=configuration,
+        ladder=ladder,
     )
 
 
@@ -272,9 +276,11 @@ class Discovery:
     @cached_property
     def runner(self) -> Runner:
         """The runner of discoveries."""
+        settings = self.settings
+        ladder = AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
 
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
-            return make_reader(self.settings, self.client, run, configuration)
+            return make_reader(self.settings, self.client, run, configuration, ladder)
 
         options = make_runner_options(self.settings)
         return Runner(self.store, DiscoveryWorkflow(reader), options, make_resources(self.settings))

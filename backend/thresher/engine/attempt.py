@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -44,9 +45,10 @@ class Context:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
 
-    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
-        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, self._turn)
+        turn = self._turn if waits else replace(self._turn, waits=False)
+        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
