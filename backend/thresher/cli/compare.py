@@ -66,6 +66,7 @@ def compare_runs(settings: Settings, runs: tuple[str, str], shown: int, *, as_js
             _write_json(pair, comparison)
         else:
             _print(pair, comparison, shown, Console(highlight=False))
+    sys.stdout.flush()  # what cannot be written is trouble, and not found out after the exit code is chosen
     return comparison.counts.equal
 
 
