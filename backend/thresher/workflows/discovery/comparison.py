@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Any, NamedTuple
 
 Fact = Mapping[str, Any]
 Facts = Callable[[], Iterable[Fact]]
 """Streams a run's facts from the beginning, in document order, as ``stream_facts`` with ungrounded values does."""
+
+_Waiting = dict[bytes | None, deque[Fact]]  # facts of the new run whose partner comes later, by place; never None
 
 _DIGEST_BYTES = 16
 
@@ -83,7 +85,7 @@ class Comparison:
     The content is the type and all fields and references: name, value, path, whether grounded, in any order.
     Confidence, reader and the form of records are not compared. The rest was lost, or added.
 
-    Memory: digests of the facts that differ or moved (some 200 bytes each), and facts that wait for their partner,
+    Memory: digests of the facts that differ or moved (some 300 bytes each), and facts that wait for their partner,
     few since both runs come in document order.
     """
 
@@ -97,12 +99,11 @@ class Comparison:
         self.counts = Counts()
         old, new = _align(self._old(), self._new())
         arriving = new.open_facts(self._new())
-        waiting: defaultdict[bytes, deque[Fact]] = defaultdict(deque)
+        waiting: _Waiting = {}
         for place, fact in old.open_facts(self._old()):
             if place is not None:
                 yield from self._until(place, arriving, waiting)
-            partner = waiting[place].popleft() if place is not None and waiting[place] else None
-            yield self._told(fact, partner)
+            yield self._told(fact, _first(waiting, place))
         for place, fact in arriving:
             del place  # whatever waits now has lost its partner: the run went on between the two readings
             yield self._told(None, fact)
@@ -111,17 +112,17 @@ class Comparison:
         self.counts.same, self.counts.moved = old.same, old.moved
 
     def _until(
-        self, place: bytes, arriving: Iterator[tuple[bytes | None, Fact]], waiting: Mapping[bytes, deque[Fact]]
+        self, place: bytes, arriving: Iterator[tuple[bytes | None, Fact]], waiting: _Waiting
     ) -> Iterator[Difference]:
         """Reads on in the new run until the partner of ``place`` has come."""
-        while not waiting[place]:
+        while place not in waiting:
             found = next(arriving, None)
             if found is None:
                 return
             if found[0] is None:
                 yield self._told(None, found[1])
             else:
-                waiting[found[0]].append(found[1])
+                waiting.setdefault(found[0], deque()).append(found[1])
 
     def _told(self, old: Fact | None, new: Fact | None) -> Difference:
         known = new or old or {}
@@ -139,6 +140,17 @@ class Comparison:
             counts.values_added += sum(change.old is None for change in changes)
             counts.values_lost += sum(change.new is None for change in changes)
             counts.values_changed += sum(change.old is not None and change.new is not None for change in changes)
+
+
+def _first(waiting: _Waiting, place: bytes | None) -> Fact | None:
+    """Takes the first that waits at a place, if one does."""
+    facts = waiting.get(place)
+    if facts is None:
+        return None
+    fact = facts.popleft()
+    if not facts:
+        del waiting[place]
+    return fact
 
 
 # -- Alignment ----------------------------------------------------------------------------------------------
@@ -185,22 +197,24 @@ def _align(old_facts: Iterable[Fact], new_facts: Iterable[Fact]) -> tuple[_Side,
 
 def _find_moved(old: _Side, new: _Side) -> None:
     """Twins elsewhere; where there are more than the other run has, first those without a partner in their place."""
-    places = [{key[:_DIGEST_BYTES] for key in side.left} for side in (old, new)]
-    by_content = [_by_content(old.left, places[1]), _by_content(new.left, places[0])]
-    for content in by_content[0].keys() & by_content[1].keys():
-        keys = [groups[content] for groups in by_content]
+    contents = {_content(key) for key in old.left}
+    common = {_content(key) for key in new.left if _content(key) in contents}
+    del contents
+    groups = (groupby(_by_content(side, other, common), _content) for side, other in ((old, new), (new, old)))
+    for pair in zip(*groups, strict=True):
+        keys = [list(group) for _, group in pair]
         wanted = min(sum(side.left[key] for key in group) for side, group in zip((old, new), keys, strict=True))
         for side, group in zip((old, new), keys, strict=True):
             _take(side, group, wanted)
 
 
-def _by_content(left: Counter[bytes], places_of_other: set[bytes]) -> dict[bytes, list[bytes]]:
-    groups: dict[bytes, list[bytes]] = defaultdict(list)
-    for key in left:
-        groups[key[_DIGEST_BYTES:]].append(key)
-    for keys in groups.values():
-        keys.sort(key=lambda key: key[:_DIGEST_BYTES] in places_of_other)
-    return groups
+def _by_content(side: _Side, other: _Side, contents: set[bytes]) -> list[bytes]:
+    """The keys with these contents, equal contents together, and of these the ones to be taken first in front."""
+    keys = [key for key in side.left if _content(key) in contents]
+    places_of_other = {_place(key) for key in other.left}
+    keys.sort(key=lambda key: _place(key) in places_of_other)
+    keys.sort(key=_content)
+    return keys
 
 
 def _take(side: _Side, keys: Iterable[bytes], wanted: int) -> None:
@@ -212,14 +226,24 @@ def _take(side: _Side, keys: Iterable[bytes], wanted: int) -> None:
 
 
 def _find_partners(old: _Side, new: _Side) -> None:
-    places = []
-    for side in (old, new):
-        open_places: Counter[bytes] = Counter()
-        for key, count in side.left.items():
-            open_places[key[:_DIGEST_BYTES]] += count - side.moved_left[key]
-        places.append(open_places)
-    both = places[0] & places[1]  # the lesser count of each
+    both = _open_places(old) & _open_places(new)  # the lesser count of each
     old.paired, new.paired = both.copy(), both
+
+
+def _open_places(side: _Side) -> Counter[bytes]:
+    places: Counter[bytes] = Counter()
+    for key, count in side.left.items():
+        if count > side.moved_left[key]:
+            places[_place(key)] += count - side.moved_left[key]
+    return places
+
+
+def _place(key: bytes) -> bytes:
+    return key[:_DIGEST_BYTES]
+
+
+def _content(key: bytes) -> bytes:
+    return key[_DIGEST_BYTES:]
 
 
 def _taken(counter: Counter[bytes], key: bytes) -> bool:
