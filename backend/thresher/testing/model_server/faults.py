@@ -32,6 +32,7 @@ class Draw:
     fenced: bool = False
     prose: bool = False
     latency: float = 0.0  # seconds
+    slow: bool = False
 
 
 class Lottery:
