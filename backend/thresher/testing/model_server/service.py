@@ -142,6 +142,7 @@ class ModelService:
         """Holds a request for its latency, then lets its fate happen; the client may leave before."""
         draw = self._lottery.draw(case.answer.key, case.record.requests)
         failing = self._is_failing(case.answer)
+        self._statistics.totals["slow"] += draw.slow
         if not failing and draw.fate is not Fate.ERROR_500:
             self._statistics.paid(case.record, case.answer)
         self._statistics.entered()
