@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     answer_max_value_length: int | None = Field(default=None, ge=1)
     mask_pii: bool = True
     prices_file: Path | None = None
+    cache_answers: bool = True
+    cache_max_mb: int = Field(default=256, ge=1, le=1_048_576)
 
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_base_seconds: float = Field(default=1.0, gt=0)

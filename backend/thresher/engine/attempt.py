@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -16,7 +17,17 @@ from thresher.engine.concurrency import Resources
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
+from thresher.engine.work import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    Completion,
+    ItemStatus,
+    JsonObject,
+    Outcome,
+    Run,
+    Usage,
+)
 
 log = get_logger(__name__)
 
@@ -32,6 +43,7 @@ class Context:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
+        self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
 
@@ -42,6 +54,10 @@ class Context:
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
+
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row of another table, written with the end of this attempt."""
+        self.attachments.setdefault(kind, []).append(row)
 
     def permit(self, resource: str) -> AbstractContextManager[None]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
@@ -105,7 +121,7 @@ class Attempts:
         if error is None:
             record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
             status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
-            return Completion(claim, status, record, outcome)
+            return Completion(claim, status, record, outcome, attachments=context.attachments)
         return self._failed(claim, error, context, (started_at, duration))
 
     def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
@@ -125,16 +141,14 @@ class Attempts:
             error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
             raw_answer=context.raw_answer,
         )
-        if interrupted or fatal:
-            return Completion(claim, ItemStatus.PENDING, record)
-        return self._retried_or_dead(claim, error, record)
+        pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
+        return pending if interrupted or fatal else self._retried_or_dead(pending, error)
 
-    def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
-        delay = self._policy.delay(error, claim.failures + 1)
+    def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
+        delay = self._policy.delay(error, pending.claim.failures + 1)
         if delay is None:
-            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=True)
-        retry_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=True)
+            return replace(pending, status=ItemStatus.DEAD, counts_as_failure=True)
+        return replace(pending, retry_at=datetime.now(UTC) + timedelta(seconds=delay), counts_as_failure=True)
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
