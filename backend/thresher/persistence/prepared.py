@@ -26,7 +26,9 @@ class PreparedStatement:
         self._driver: Any = dialect.dbapi
         self._is_positional: bool = compiled.positional
         self._names: Sequence[str] = compiled.positiontup if compiled.positional else tuple(binds)
-        self._values_of = itemgetter(*self._names)
+        self._values_of: Callable[[Row], Sequence[Any]] = (
+            itemgetter(*self._names) if len(self._names) > 1 else lambda row: [row[name] for name in self._names]
+        )
         processors = ((place, _processor(binds[name], dialect)) for place, name in enumerate(self._names))
         self._processors = [(place, process) for place, process in processors if process is not None]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -168,9 +168,12 @@ def _use() -> sa.Update:
     free = sa.select(_answer.key).where(_answer.key == sa.bindparam("used")).with_for_update(skip_locked=True)
     return (
         _ANSWERS.update()
-        .where(_answer.key.in_(free.scalar_subquery()))
+        .where(_answer.key.in_(free))
         .values(uses=_answer.uses + sa.bindparam("times", type_=sa.Integer()), used_at=sa.bindparam("now"))
     )
+
+
+_LookUp: TypeAlias = Callable[[sa.Connection, str], str | None]
 
 
 class _Connections:
@@ -183,32 +186,37 @@ class _Connections:
         self._engine = db.engine.execution_options(**options)
         self._idle: deque[sa.Connection] = deque()
 
-    def use(self, look_up: Callable[[sa.Connection, str], str | None], key: str) -> str | None:
-        """One look-up; a kept connection that was lost meanwhile is no failure yet."""
-        with contextlib.suppress(IndexError):
-            connection = self._idle.pop()
-            try:
+    def use(self, look_up: _LookUp, key: str) -> str | None:
+        """One look-up; that a kept connection was lost meanwhile is no failure yet."""
+        connection = self._take()
+        if connection is not None:
+            with contextlib.suppress(exc.DBAPIError):
                 return self._look_up(connection, look_up, key)
-            except exc.DBAPIError:
-                if not connection.invalidated:
-                    raise
         return self._look_up(self._engine.connect(), look_up, key)
 
-    def _look_up(
-        self, connection: sa.Connection, look_up: Callable[[sa.Connection, str], str | None], key: str
-    ) -> str | None:
+    def _take(self) -> sa.Connection | None:
         try:
-            return look_up(connection, key)
-        finally:
-            if connection.invalidated or len(self._idle) >= _KEPT_CONNECTIONS:
-                connection.close()
-            else:
-                self._idle.append(connection)
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _look_up(self, connection: sa.Connection, look_up: _LookUp, key: str) -> str | None:
+        """Gives the connection back where all was well; else nothing is certain of it any more."""
+        try:
+            found = look_up(connection, key)
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        if len(self._idle) < _KEPT_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return found
 
     def close(self) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop().close()
+        while (connection := self._take()) is not None:
+            connection.close()
 
 
 # For people
