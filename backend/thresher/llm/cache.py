@@ -158,7 +158,8 @@ class _Flight:
         self.landed: _Known | None = None
         self.threads = 0
         self._is_led = False
-        self._changed = Condition(lock)  # protects all of it, with the table of flights
+        self._lock = lock  # protects all of it, with the table of flights
+        self._changed: Condition | None = None  # made by the first who waits: most questions are asked by one thread
 
     def wait(self, context: AttemptContext) -> _Known | None:
         """The answer, or None where this thread is the one to ask.
@@ -166,9 +167,10 @@ class _Flight:
         Raises:
             Interrupted: the run is being stopped.
         """
-        with self._changed:
+        with self._lock:
             while self._is_led:
                 context.raise_if_stopping()
+                self._changed = self._changed or Condition(self._lock)
                 self._changed.wait(_LONGEST_WAIT)
             self._is_led = self.landed is None
             return self.landed
@@ -179,12 +181,10 @@ class _Flight:
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._is_led = False
-                if self.landed is None:
-                    self._changed.notify()
-                else:
-                    self._changed.notify_all()
+                if self._changed is not None:
+                    self._changed.notify(1 if self.landed is None else self.threads)
 
 
 class _Flights:
