@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from thresher.core.config import Provider, Settings
 from thresher.core.errors import BadConfiguration
+from thresher.engine.admission import ResourceLimits
+from thresher.engine.breaker import BreakerPolicy
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.gate import Resources
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
@@ -234,6 +237,24 @@ def make_limits(settings: Settings) -> Limits:
     )
 
 
+def make_resources(settings: Settings) -> Resources:
+    """The gates before models, shared by all runs of this process."""
+    breaker = BreakerPolicy(
+        failures=settings.breaker_failures,
+        open_seconds=settings.breaker_open_seconds,
+        patience=settings.resource_patience_seconds,
+    )
+    return Resources(
+        default=ResourceLimits(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            concurrency=settings.max_parallel_nodes,
+            is_adaptive=settings.adaptive_concurrency,
+            breaker=breaker,
+        )
+    )
+
+
 def make_runner_options(settings: Settings) -> RunnerOptions:
     """Retry, leases and the rest of the engine's numbers."""
     retry = RetryPolicy(
@@ -282,7 +303,8 @@ class Discovery:
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
             return make_reader(self.settings, self.client, run, configuration, self.cache)
 
-        return Runner(self.store, DiscoveryWorkflow(reader), make_runner_options(self.settings))
+        options = make_runner_options(self.settings)
+        return Runner(self.store, DiscoveryWorkflow(reader), options, make_resources(self.settings))
 
     def executor(self, mode: Mode) -> Executor:
         """A fresh executor for one session."""

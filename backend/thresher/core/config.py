@@ -55,6 +55,13 @@ class Settings(BaseSettings):
     cache_answers: bool = True
     cache_max_mb: int = Field(default=256, ge=1, le=1_048_576)
 
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    adaptive_concurrency: bool = True
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_open_seconds: float = Field(default=60.0, gt=0)
+    resource_patience_seconds: float = Field(default=1800.0, gt=0)
+
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_base_seconds: float = Field(default=1.0, gt=0)
     retry_max_seconds: float = Field(default=300.0, gt=0)

@@ -11,10 +11,10 @@ from threading import Lock
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from thresher.core.errors import DatabaseUnavailable, FatalError, StorageFailed, ThresherError
+from thresher.core.errors import DatabaseUnavailable, FatalError, Postponed, StorageFailed, ThresherError
 from thresher.core.logging import get_logger
-from thresher.engine.concurrency import Resources
 from thresher.engine.control import Interrupted, RunControl
+from thresher.engine.gate import Permit, Resources, Turn
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import (
@@ -46,6 +46,7 @@ class Context:
         self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
+        self._turn = Turn(run.run_id)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
@@ -59,9 +60,9 @@ class Context:
         """Adds a row of another table, written with the end of this attempt."""
         self.attachments.setdefault(kind, []).append(row)
 
-    def permit(self, resource: str) -> AbstractContextManager[None]:
+    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
-        return self._resources.gate(resource).permit(self._control.stopping.is_set)
+        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, self._turn)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
@@ -145,10 +146,11 @@ class Attempts:
         return pending if interrupted or fatal else self._retried_or_dead(pending, error)
 
     def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
-        delay = self._policy.delay(error, pending.claim.failures + 1)
+        delay = self._policy.delay(error, pending.claim.failures + 1, pending.claim.attempt)
+        ended = replace(pending, counts_as_failure=not isinstance(error, Postponed))
         if delay is None:
-            return replace(pending, status=ItemStatus.DEAD, counts_as_failure=True)
-        return replace(pending, retry_at=datetime.now(UTC) + timedelta(seconds=delay), counts_as_failure=True)
+            return replace(ended, status=ItemStatus.DEAD)
+        return replace(ended, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""

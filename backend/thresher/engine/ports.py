@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from thresher.engine.gate import Permit
 from thresher.engine.work import (
     Claim,
     Completion,
@@ -42,8 +43,12 @@ class AttemptContext(Protocol):
         In the transaction that ends this attempt, whether the attempt succeeds or fails: no commit of its own.
         """
 
-    def permit(self, resource: str) -> AbstractContextManager[None]:
-        """A permit for ONE request to a resource key; never held over other work or another permit."""
+    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+        """A permit for ONE request of about ``tokens`` tokens to a resource key.
+
+        Waits until the limits of the resource let it through. Never held over other work or another permit; the
+        request's own error has to pass through it, and ``Permit.settle`` tells it what the reply said.
+        """
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped: call it before anything that costs."""

@@ -16,6 +16,7 @@ from functools import lru_cache
 from threading import Condition, Lock
 from typing import Protocol, TypeVar
 
+from thresher.core.errors import DatabaseUnavailable, Postponed
 from thresher.engine.attempt import storable
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import JsonObject, Usage
@@ -68,7 +69,8 @@ class AnswerCache:
         """Returns an answer that ``validate`` accepts; see ``AnswerLadder.ask``, also for what it raises.
 
         Raises:
-            DatabaseUnavailable, StorageFailed: the store cannot be read.
+            Postponed: the store does not answer for now.
+            StorageFailed: the store cannot be read.
         """
         question = _Question(key_of(client, request), client, request, context)
         with self._flights.joined(question.key) as flight:
@@ -81,7 +83,10 @@ class AnswerCache:
         return recalled or self._ladder.ask(client, request, validate, context)
 
     def _found_or_asked(self, question: _Question, validate: Callable[[str], T]) -> tuple[Answer[T], _Known]:
-        known = self._recent.get(question.key) or self._stored(question)
+        try:
+            known = self._recent.get(question.key) or self._stored(question)
+        except DatabaseUnavailable as error:  # to ask would be to pay for what may be kept
+            raise Postponed(str(error), retry_after=error.retry_after) from error
         recalled = self._recalled(known, question, validate) if known is not None else None
         if known is not None and recalled is not None:
             return recalled, known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from thresher.core.errors import AnswerTruncated, PermanentLLMError, RetryableError, UnusableAnswer
+from thresher.engine.gate import Permit
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelClient, ModelReply, ModelRequest
@@ -97,11 +99,7 @@ class _Rejected:
 def _asked(client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
     """One request, its usage recorded whatever becomes of it."""
     context.raise_if_stopping()
-    try:
-        reply = client.complete(request)
-    except (RetryableError, PermanentLLMError):
-        context.record_usage(Usage(requests=1))
-        raise
+    reply = _sent(client, request, context)
     context.record_usage(reply.usage)
     context.keep_answer(reply.text or reply.refusal or "")
     if reply.refusal:
@@ -109,6 +107,27 @@ def _asked(client: ModelClient, request: ModelRequest, context: AttemptContext) 
     if reply.finish_reason == "content_filter":
         raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
     return reply
+
+
+def _sent(client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
+    """The reply; the permit is held for the request alone, and learns from its end."""
+    with _permit(client, request, context) as permit:
+        try:
+            reply = client.complete(request)
+        except (RetryableError, PermanentLLMError):
+            context.record_usage(Usage(requests=1))
+            raise
+        if permit is not None:
+            permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+        return reply
+
+
+def _permit(
+    client: ModelClient, request: ModelRequest, context: AttemptContext
+) -> AbstractContextManager[Permit | None]:
+    if client.resource is None:
+        return nullcontext()
+    return context.permit(client.resource, request.estimated_tokens)
 
 
 def _accepted(

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 import pytest
 from pydantic import BaseModel
 
-from thresher.core.errors import AnswerTruncated, PermanentLLMError, TransientLLMError, UnusableAnswer
+from thresher.core.errors import (
+    AnswerTruncated,
+    DatabaseUnavailable,
+    PermanentLLMError,
+    Postponed,
+    TransientLLMError,
+    UnusableAnswer,
+)
 from thresher.engine.control import Interrupted
 from thresher.engine.work import JsonObject, Run, Usage
 from thresher.llm.cache import CACHED_ANSWERS, AnswerCache, key_of
@@ -47,6 +54,7 @@ class Model:
     model = "m"
     leaves_machine = True
     fallbacks = ()
+    resource = None
 
     def __post_init__(self) -> None:
         self.answering.set()
@@ -271,6 +279,17 @@ def test_an_answer_that_a_database_would_change_is_not_stored() -> None:
     cache, model = AnswerCache(Table()), Model([json.dumps({"code": "A"}) + "\x00"])
     assert ask(cache, model, attempt).value == Leg(code="A")
     assert attempt.attached == []
+
+
+def test_a_store_that_is_away_makes_the_item_wait_and_pays_nothing() -> None:
+    class Away(Table):
+        def find(self, key: str) -> str | None:
+            raise DatabaseUnavailable(f"the server is starting, nothing is known of {key}")
+
+    model, attempt = Model(), Attempt()
+    with pytest.raises(Postponed, match="starting"):
+        ask(AnswerCache(Away(other="{}")), model, attempt)
+    assert (model.asked, attempt.usage) == ([], Usage())
 
 
 # -- at the same moment -------------------------------------------------------------------------------------
