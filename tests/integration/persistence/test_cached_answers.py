@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from thresher.engine.work import Claim, JsonObject
-from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.repositories import cached_answers
 from thresher.persistence.repositories.cached_answers import ROW_BYTES, CachedAnswers, cache_figures, clear_answers
 from thresher.persistence.repositories.store import ItemRecords
-from thresher.persistence.tables import CachedAnswerRow
+from thresher.persistence.tables import Base, CachedAnswerRow
 
 CLAIM = Claim(1, "r", "discovery", "k", (1,), "item", None, {}, 1, 0, "me")
 NOW = datetime.now(UTC)
@@ -120,6 +121,28 @@ def test_a_group_that_is_rolled_back_leaves_nothing(db: ThreadSafeDatabaseManage
     assert answers.find("k") is None
 
 
+def test_processes_that_write_the_same_answers_do_not_block_each_other_for_good(
+    db: ThreadSafeDatabaseManager, database_url: str
+) -> None:
+    """Two writers, each with a connection of its own, in opposite orders, at the bound, while a third one clears."""
+    other = ThreadSafeDatabaseManager(create_engine(database_url))
+    names = [f"{number:02}" for number in range(24)]
+
+    def work(manager: ThreadSafeDatabaseManager, order: Sequence[str]) -> None:
+        table = CachedAnswers(manager, 40_000)
+        for turn in range(25):
+            fresh, known = order[turn % 20 :], order[: turn % 20]
+            write(manager, table, *(row(key, "x" * 1_500) for key in fresh), *(used(key) for key in known))
+        table.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        working = [pool.submit(work, db, names), pool.submit(work, other, names[::-1])]
+        working.append(pool.submit(lambda: [clear_answers(db) for _ in range(5)] and None))
+        for one in working:
+            one.result(60)
+    other.close()
+
+
 def test_some_or_all_are_cleared(db: ThreadSafeDatabaseManager, answers: CachedAnswers) -> None:
     young = CachedAnswers(db, 100_000)
     write(db, answers, row("a"), row("b", model="n"))
@@ -151,9 +174,6 @@ def test_an_unknown_price_is_not_told_as_nothing(db: ThreadSafeDatabaseManager, 
 
 @pytest.mark.postgres
 def test_a_look_up_survives_a_server_that_was_restarted(postgres_url: str) -> None:
-    from thresher.persistence.database import create_engine  # noqa: PLC0415 - this test alone
-    from thresher.persistence.tables import Base  # noqa: PLC0415 - this test alone
-
     engine = create_engine(postgres_url)
     Base.metadata.create_all(engine)
     db = ThreadSafeDatabaseManager(engine)
