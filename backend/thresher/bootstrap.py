@@ -24,9 +24,11 @@ from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
 from thresher.llm.cache import CACHED_ANSWERS, AnswerCache
 from thresher.llm.client import ModelClient
+from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
 from thresher.llm.providers.structural import StructuralClient
+from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.repositories.cached_answers import CachedAnswers
@@ -34,6 +36,7 @@ from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits, NodeConfiguration, NodeReader
 from thresher.workflows.discovery.discovery_workflow import KIND
+from thresher.workflows.discovery.node_reader import Ladder
 
 if TYPE_CHECKING:
     from thresher.llm.providers.openai import AzureServer, OpenAIServer
@@ -200,11 +203,11 @@ def make_reader(
     client: ModelClient | None = None,
     run: Run | None = None,
     configuration: NodeConfiguration | None = None,
-    cache: AnswerCache | None = None,
+    ladder: Ladder | None = None,
 ) -> NodeReader:
     """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node.
 
-    With a ``cache`` the model is asked only where no answer is known (see ``Discovery.cache``).
+    ``ladder`` asks the model: anew for every subtree, unless it is a ``Discovery.cache``.
     """
     details = run.details if run is not None else {}
     document = {
@@ -224,7 +227,7 @@ def make_reader(
         ),
         document={name: str(value) if value else None for name, value in document.items()},
         configuration=configuration,
-        ladder=cache,
+        ladder=ladder,
     )
 
 
@@ -287,7 +290,13 @@ class Discovery:
     def cache(self) -> AnswerCache | None:
         """Answers that are asked for once; None where it is switched off, or where asking costs nothing."""
         is_free = choose_provider(self.settings) is Provider.STRUCTURAL
-        return None if is_free or not self.settings.cache_answers else AnswerCache(self.answers)
+        return None if is_free or not self.settings.cache_answers else AnswerCache(self.answers, self.ladder)
+
+    @cached_property
+    def ladder(self) -> AnswerLadder:
+        """Who asks the model, for all runs of this process."""
+        settings = self.settings
+        return AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
 
     @cached_property
     def client(self) -> ModelClient:
@@ -301,7 +310,7 @@ class Discovery:
         """The runner of discoveries."""
 
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
-            return make_reader(self.settings, self.client, run, configuration, self.cache)
+            return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         options = make_runner_options(self.settings)
         return Runner(self.store, DiscoveryWorkflow(reader), options, make_resources(self.settings))

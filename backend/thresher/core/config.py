@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     openai_api_version: str = "2024-10-21"
     local_model_gguf: Path | None = None
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    hedge_requests: bool = False
+    hedge_percentile: float = Field(default=95.0, gt=0, lt=100)
     max_output_tokens: int = Field(default=4096, ge=16)
     temperature: float = Field(default=0.0, ge=0, le=2)
     answer_max_fields: int | None = Field(default=None, ge=1)

@@ -60,9 +60,10 @@ class Context:
         """Adds a row of another table, written with the end of this attempt."""
         self.attachments.setdefault(kind, []).append(row)
 
-    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
-        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, self._turn)
+        turn = self._turn if waits else replace(self._turn, waits=False)
+        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""

@@ -43,11 +43,12 @@ class AttemptContext(Protocol):
         In the transaction that ends this attempt, whether the attempt succeeds or fails: no commit of its own.
         """
 
-    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request of about ``tokens`` tokens to a resource key.
 
-        Waits until the limits of the resource let it through. Never held over other work or another permit; the
-        request's own error has to pass through it, and ``Permit.settle`` tells it what the reply said.
+        Waits until the limits of the resource let it through, or raises ``NoPermit`` where it ``waits`` not. Never
+        held over other work or another permit; the request's own error has to pass through it, and
+        ``Permit.settle`` tells it what the reply said.
         """
 
     def raise_if_stopping(self) -> None:

@@ -216,7 +216,7 @@ class Allowance:
 
 
 _FREE_AT_FIRST = 10  # requests that may be sent at once to a server that nothing is known of
-_OPENING_RATE = 400.0  # requests per second at which the rest of the workers follow
+_OPENING_RATE = 200.0  # requests per second at which the rest of the workers follow
 _OPENING_DOUBLES = 0.1  # seconds in which that rate doubles
 _OPENING = 1.0  # seconds without a refusal, after which there seems to be no limit
 _SEARCH_DOUBLES = 0.5  # seconds in which the rate doubles while the limit is not known
