@@ -18,18 +18,10 @@ from datetime import UTC, datetime
 from measurement import HERE, Row, Scale
 
 BENCHMARKS = (
-    *(
-        "startup",
-        "wall",
-        "cpu",
-        "memory",
-        "group_commit",
-        "splitter",
-        "model_server_ceiling",
-        "limits",
-        "throughput",
-        "peers",
-    ),
+BENCHMARKS = (
+    *("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "second_run"),
+    *("limits", "throughput", "peers", "large"),
+)
     "large",
 )
 RESULTS = HERE / "results"

@@ -27,7 +27,6 @@ def upgrade() -> None:
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
-        sa.Column("finish_reason", sa.Text(), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("cost_usd", sa.Double(), nullable=True),
@@ -37,7 +36,10 @@ def upgrade() -> None:
         sa.Column("uses", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_cached_answers")),
     )
-    op.create_index("ix_cached_answers_used_at", "cached_answers", ["used_at"], unique=False)
+    op.create_index(
+        "ix_cached_answers_used_at_size_bytes", "cached_answers", ["used_at", "size_bytes"], unique=False
+    )
+    op.create_index("ix_cached_answers_provider_model", "cached_answers", ["provider", "model"], unique=False)
 
 
 def downgrade() -> None:

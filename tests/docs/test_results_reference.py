@@ -109,6 +109,12 @@ def test_keys_of_inspect(thresher: Command) -> None:
     assert code(row[1]) == list(seen)
 
 
+def test_keys_of_cache_stats(thresher: Command) -> None:
+    found = json.loads(thresher("cache", "stats", "--json"))
+    (row,) = (cells for cells in rows(section("docs/reference/cli.md", "thresher cache stats")) if "--json" in cells[0])
+    assert code(row[1]) == [*found, "provider", "model"]
+
+
 def test_keys_of_a_configuration() -> None:
     page = text_of("docs/reference/node-configurations.md")
     known = [field.alias or name for name, field in NodeConfiguration.model_fields.items()]

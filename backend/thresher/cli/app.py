@@ -30,7 +30,9 @@ database_app = typer.Typer(help="Set up the database, see its version.", no_args
 model_app = typer.Typer(
     help="Serve a model on this machine, without internet.", no_args_is_help=True, rich_markup_mode=None
 )
+cache_app = typer.Typer(help="See and clear the answers that are kept.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(database_app, name="db")
+app.add_typer(cache_app, name="cache")
 app.add_typer(model_app, name="model")
 
 
@@ -105,6 +107,10 @@ def discover(
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Ask the model anew for every subtree, and keep no answer (CACHE_ANSWERS)."),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -117,7 +123,10 @@ def discover(
     with failures_explained():
         from thresher.cli import discover as command
 
-        settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
+        cache_answers = False if no_cache else None
+        settings = _settings(
+            max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
+        )
         wanted = command.Wanted(files, path or (), config, limit, sequential)
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
@@ -315,6 +324,30 @@ def database_check() -> None:
         from thresher.cli import database as command
 
         command.check(_settings())
+
+
+@cache_app.command("stats")
+def cache_stats(as_json: JsonOption = False) -> None:
+    """Show how many answers are kept, by provider and model, and what they have saved."""
+    with failures_explained():
+        from thresher.cli import cache as command
+
+        command.stats(_settings(), as_json=as_json)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    model: Annotated[str | None, typer.Option(help="Only answers of this model.")] = None,
+    older_than: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", min=0, max=36_500, help="Only answers that the model gave longer ago than DAYS."),
+    ] = None,
+) -> None:
+    """Delete kept answers, all of them unless told otherwise. The facts of runs stay."""
+    with failures_explained():
+        from thresher.cli import cache as command
+
+        command.clear(_settings(), model, older_than)
 
 
 @model_app.command("serve")

@@ -119,6 +119,8 @@ def _reader(result: Mapping[str, Any]) -> str:
     if result["provider"] == "structural":
         return "structural (no model: texts and attributes as they stand)"
     used = f"{result['requests']:,} requests, {result['tokens']:,} tokens"
+    if result["cache_hits"]:
+        used += f", {result['cache_hits']:,} answers from the cache"
     return f"{result['provider']} {result['model']}, {used}, {_cost(result['cost_usd'])}"
 
 

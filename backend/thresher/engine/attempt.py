@@ -17,7 +17,17 @@ from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
+from thresher.engine.work import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    Completion,
+    ItemStatus,
+    JsonObject,
+    Outcome,
+    Run,
+    Usage,
+)
 
 log = get_logger(__name__)
 
@@ -33,6 +43,7 @@ class Context:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
+        self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
         self._turn = Turn(run.run_id)
@@ -44,6 +55,10 @@ class Context:
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
+
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row of another table, written with the end of this attempt."""
+        self.attachments.setdefault(kind, []).append(row)
 
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
@@ -108,7 +123,7 @@ class Attempts:
         if error is None:
             record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
             status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
-            return Completion(claim, status, record, outcome)
+            return Completion(claim, status, record, outcome, attachments=context.attachments)
         return self._failed(claim, error, context, (started_at, duration))
 
     def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
@@ -128,17 +143,15 @@ class Attempts:
             error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
             raw_answer=context.raw_answer,
         )
-        if interrupted or fatal:
-            return Completion(claim, ItemStatus.PENDING, record)
-        return self._retried_or_dead(claim, error, record)
+        pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
+        return pending if interrupted or fatal else self._retried_or_dead(pending, error)
 
-    def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
-        delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
-        counts = not isinstance(error, Postponed)
+    def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
+        delay = self._policy.delay(error, pending.claim.failures + 1, pending.claim.attempt)
+        ended = replace(pending, counts_as_failure=not isinstance(error, Postponed))
         if delay is None:
-            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=counts)
-        retry_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=counts)
+            return replace(ended, status=ItemStatus.DEAD)
+        return replace(ended, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""

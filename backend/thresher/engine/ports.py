@@ -37,6 +37,12 @@ class AttemptContext(Protocol):
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer, which is stored only where the attempt fails."""
 
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row that is no result of this item: it is written by whom the store knows for ``kind``.
+
+        In the transaction that ends this attempt, whether the attempt succeeds or fails: no commit of its own.
+        """
+
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request of about ``tokens`` tokens to a resource key.
 
@@ -111,7 +117,7 @@ class Store(Protocol):
         """
 
     def finish(self, completion: Completion) -> bool:
-        """Writes the end of an attempt: records, children, attempt and item state, in one transaction.
+        """Writes the end of an attempt: records, children, attempt, item state, attachments, in one transaction.
 
         Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
         another process took the item).

@@ -145,7 +145,8 @@ class Completion:
 
     ``status`` is the item's state from now on: SUCCEEDED, SKIPPED, DEAD, or PENDING for one more try, then not
     before ``retry_at`` (None: at once). ``counts_as_failure`` is False where the try says nothing of the item
-    (the run failed as a whole, or was interrupted).
+    (the run failed as a whole, or was interrupted). ``attachments`` holds by kind what the attempt attached (see
+    ``AttemptContext.attach``); it is written whatever the status is.
     """
 
     claim: Claim
@@ -154,6 +155,7 @@ class Completion:
     outcome: Outcome = Outcome()
     retry_at: datetime | None = None
     counts_as_failure: bool = False
+    attachments: Mapping[str, Sequence[JsonObject]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

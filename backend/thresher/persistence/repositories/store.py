@@ -41,7 +41,7 @@ WORKER_LOST = "WorkerLost"
 
 @dataclass(frozen=True, slots=True)
 class ItemRecords:
-    """What one finished item yielded for the tables of its workflow; empty where it yielded nothing."""
+    """What one finished item yielded for the tables of its workflow, or attached; empty where it yielded nothing."""
 
     claim: Claim
     records: Sequence[JsonObject]
@@ -50,7 +50,8 @@ class ItemRecords:
 RecordWriter: TypeAlias = Callable[[sa.Connection, Sequence[ItemRecords]], None]
 """Writes the records of several finished items in the transaction that finishes them.
 
-An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced.
+An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced. (Not so
+what is attached, which is no result of the item.)
 It runs in a unit of a group commit (see ``ThreadSafeDatabaseManager.write_batched``) and may be run twice.
 """
 
@@ -62,7 +63,7 @@ class _LeaseLost(Exception):
 class SqlStore:
     """``thresher.engine.ports.Store`` over a database. All methods are safe to call from any thread.
 
-    ``record_writers`` holds for each kind of run who writes the records of its items. Leases and due times are told
+    ``record_writers`` holds for each kind of run, and of attachment, who writes its rows. Leases and due times are told
     by ``clock``: processes on several machines must agree on the time to within a fraction of the lease.
     """
 
@@ -277,7 +278,7 @@ class SqlStore:
         """Writes the end of an attempt in one transaction; False, with nothing written, where the lease was lost.
 
         Raises:
-            PermanentError: the run's kind has records and nobody writes them.
+            PermanentError: the run's kind has records, or something is attached, and nobody writes it.
             DatabaseUnavailable: nothing is known to be written; calling again is safe, the attempt is written once.
             StorageFailed: the database can no longer be written.
         """
@@ -333,6 +334,7 @@ class SqlStore:
                 claim = completion.claim
                 children = self._new_rows(claim.run_id, completion.outcome.children, parent_id=claim.item_id)
                 connection.execute(self._insert_new_items, children)
+        self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
         return [True] * len(completions)
 
     def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
@@ -354,11 +356,22 @@ class SqlStore:
             if records or claim.attempt > 1:
                 by_kind.setdefault(claim.kind, []).append(ItemRecords(claim, records))
         for kind, items in by_kind.items():
-            writer = self._record_writers.get(kind)
-            if writer is not None:
-                writer(connection, items)
-            elif any(item.records for item in items):
-                raise PermanentError(f"Nobody writes the records of runs of kind {kind!r}.")
+            self._write_kind(connection, kind, items)
+
+    def _write_attachments(self, connection: sa.Connection, completions: Sequence[Completion]) -> None:
+        by_kind: dict[str, list[ItemRecords]] = {}
+        for completion in completions:
+            for kind, rows in completion.attachments.items():
+                by_kind.setdefault(kind, []).append(ItemRecords(completion.claim, rows))
+        for kind, items in by_kind.items():
+            self._write_kind(connection, kind, items)
+
+    def _write_kind(self, connection: sa.Connection, kind: str, items: Sequence[ItemRecords]) -> None:
+        writer = self._record_writers.get(kind)
+        if writer is not None:
+            writer(connection, items)
+        elif any(item.records for item in items):
+            raise PermanentError(f"Nobody writes the records of kind {kind!r}.")
 
     def _new_rows(self, run_id: str, specs: Iterable[ItemSpec], parent_id: int | None) -> list[dict[str, Any]]:
         now = self._clock()
