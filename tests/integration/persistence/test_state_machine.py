@@ -22,7 +22,7 @@ from thresher.engine.work import (
     Outcome,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
-from thresher.persistence.repositories.items import retry_dead
+from thresher.persistence.repositories.items import retry_items
 from thresher.persistence.repositories.node_facts import insert_node_facts, stream_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.tables import Base
@@ -138,7 +138,7 @@ class Items(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         dead = [key for key, status in self.status.items() if status is ItemStatus.DEAD]
-        assert retry_dead(self.db, self.run_id) == len(dead)
+        assert retry_items(self.db, self.run_id) == len(dead)
         for key in dead:
             self.status[key] = ItemStatus.PENDING
             self.losses.pop(key, None)
