@@ -50,8 +50,7 @@ def _has_effect(store: SqlStore, run: Run, request: RunRequest) -> bool:
 
 def _wait(store: SqlStore, run: Run, request: RunRequest, waiting: Waiting, max_losses: int) -> Run:
     """Looks at the rows until the request has taken effect; a process that dies meanwhile holds nothing up."""
-    in_hand = store.counts(run.run_id).running
-    say(f"Waiting up to {waiting.longest:g} s for {in_hand} nodes in hand; Ctrl-C ends only the waiting.")
+    say(f"Waiting up to {waiting.longest:g} s until the nodes in hand are done; Ctrl-C ends only the waiting.")
     until = time.monotonic() + waiting.longest
     while not (_has_effect(store, run, request) or run.status in ENDED) and time.monotonic() < until:
         time.sleep(LOOK_EVERY)

@@ -25,12 +25,11 @@ def requests_heeded(store: Store, run_id: str, control: RunControl) -> Iterator[
     ended = Event()
 
     def look() -> None:
-        while not ended.is_set():
+        while not ended.wait(LOOK_EVERY):
             try:
                 control.heed(store.requested(run_id))
-            except ThresherError as failure:
+            except ThresherError as failure:  # who writes meets it too, and says so
                 log.debug("requests could not be read", run_id=run_id, reason=str(failure))
-            ended.wait(LOOK_EVERY)
 
     thread = Thread(target=look, name="thresher-requests", daemon=True)
     thread.start()

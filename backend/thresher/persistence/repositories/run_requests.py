@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from thresher.core.errors import StateConflict
+from thresher.core.errors import NotFound, StateConflict
 from thresher.engine.work import ENDED, ItemStatus, RunRequest, RunStatus
 from thresher.persistence.repositories.statements import ITEMS, RUNS
 
@@ -21,8 +21,6 @@ def ask(session: Session, run_id: str, request: RunRequest, now: datetime) -> No
         StateConflict: it has ended, or a request to pause comes after one to cancel.
     """
     row = _locked(session, run_id)
-    if row is None:
-        return
     status, earlier = RunStatus(row.status), row.requested
     if status in ENDED:
         raise StateConflict(f"Run {run_id} has ended already: {status}.")
@@ -39,7 +37,7 @@ def settle(session: Session, run_id: str, now: datetime) -> RunRequest | None:
     order. An item that is being claimed just now is passed over; the session that gets it settles at its end.
     """
     row = _locked(session, run_id)
-    if row is None or row.requested is None:
+    if row.requested is None:
         return None
     request = RunRequest(row.requested)
     swept = _cancel_pending(session, run_id, now) if request is RunRequest.CANCEL else 0
@@ -59,8 +57,6 @@ def withdraw(session: Session, run_id: str, *, is_reopened: bool = False) -> Non
         StateConflict: the run is cancelled, or is being cancelled by a process that is not done with its items.
     """
     row = _locked(session, run_id)
-    if row is None:
-        return
     is_cancelled = row.status == RunStatus.CANCELLED.value
     if row.requested == RunRequest.CANCEL and not is_cancelled:
         raise StateConflict(f"Run {run_id} is being cancelled: wait until `thresher cancel {run_id}` says it is.")
@@ -69,6 +65,11 @@ def withdraw(session: Session, run_id: str, *, is_reopened: bool = False) -> Non
         raise StateConflict(f"Run {run_id} is cancelled. {hint}")
     reopened = {"status": RunStatus.PAUSED.value, "finished_at": None} if is_cancelled else {}
     _write(session, run_id, requested=None, **reopened)
+
+
+def unknown_run(run_id: str) -> NotFound:
+    """The error for an identifier that no run has."""
+    return NotFound(f"No run is named {run_id!r}; `thresher runs` lists them.")
 
 
 def _is_due(request: RunRequest, status: RunStatus, *, has_more: bool) -> bool:
@@ -80,10 +81,17 @@ def _is_due(request: RunRequest, status: RunStatus, *, has_more: bool) -> bool:
     return status not in ENDED
 
 
-def _locked(session: Session, run_id: str) -> sa.Row[str, str | None, bool] | None:
-    """The run's row, which nobody else changes until the transaction ends; its items may still refer to it."""
+def _locked(session: Session, run_id: str) -> sa.Row[str, str | None, bool]:
+    """The run's row, which nobody else changes until the transaction ends; its items may still refer to it.
+
+    Raises:
+        NotFound: no run has this identifier.
+    """
     query = sa.select(_run.status, _run.requested, _run.planning_complete).where(_run.id == run_id)
-    return session.connection().execute(query.with_for_update(key_share=True)).one_or_none()
+    row = session.connection().execute(query.with_for_update(key_share=True)).one_or_none()
+    if row is None:
+        raise unknown_run(run_id)
+    return row
 
 
 def _is_held(session: Session, run_id: str) -> bool:

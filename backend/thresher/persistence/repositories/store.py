@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from thresher.core.errors import BadInput, NotFound, PermanentError
+from thresher.core.errors import BadInput, PermanentError
 from thresher.engine.work import (
     ENDED,
     AttemptRecord,
@@ -135,7 +135,7 @@ class SqlStore:
             rows = session.scalars(matching.order_by(RunRow.id.desc()).limit(6)).all() if wanted else []
             exact = [row for row in rows if row.id == wanted]
             if not rows:
-                raise NotFound(f"No run is named {prefix!r}; `thresher runs` lists them.")
+                raise run_requests.unknown_run(prefix)
             if len(rows) > 1 and not exact:
                 names = ", ".join(row.id for row in rows[:5])
                 raise BadInput(f"{prefix!r} names more than one run: {names}. Type more of it.")
@@ -211,7 +211,7 @@ class SqlStore:
         with self._db.read() as session:
             row = session.execute(query).one_or_none()
         if row is None:
-            raise _unknown(run_id)
+            raise run_requests.unknown_run(run_id)
         return None if row[0] is None else RunRequest(row[0])
 
     def request(self, run_id: str, request: RunRequest) -> Run:
@@ -270,7 +270,7 @@ class SqlStore:
     def _write_run(self, session: Session, run_id: str, values: Mapping[str, Any]) -> None:
         update = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(**values)
         if session.connection().execute(update).rowcount != 1:
-            raise _unknown(run_id)
+            raise run_requests.unknown_run(run_id)
 
     # The way of an item
 
@@ -511,12 +511,8 @@ _SUMMED = (
 def _require_run(session: Session, run_id: str) -> RunRow:
     row = session.get(RunRow, run_id)
     if row is None:
-        raise _unknown(run_id)
+        raise run_requests.unknown_run(run_id)
     return row
-
-
-def _unknown(run_id: str) -> NotFound:
-    return NotFound(f"No run is named {run_id!r}; `thresher runs` lists them.")
 
 
 def _run(row: RunRow) -> Run:
