@@ -66,13 +66,14 @@ def _report(store: SqlStore, run: Run, request: RunRequest, waiting: Waiting) ->
     counts = store.counts(run.run_id)
     has_effect = _has_effect(store, run, request)
     if waiting.as_json:
-        sys.stdout.write(json.dumps(_object(run, counts)) + "\n")
+        sys.stdout.write(json.dumps(state_of(run, counts)) + "\n")
     else:
         sys.stdout.write(_sentence(run, counts, request, has_effect=has_effect) + "\n")
     return ExitCode.SUCCEEDED if has_effect or not waiting.longest else ExitCode.FAILED
 
 
-def _object(run: Run, counts: Counts) -> dict[str, object]:
+def state_of(run: Run, counts: Counts) -> dict[str, object]:
+    """Where a run stands, for programs."""
     return {
         "run_id": run.run_id,
         "status": run.status.value,

@@ -28,7 +28,7 @@ def print_dead(
         letters = dead_letters(discovery.db, run.run_id, error_classes)
         tries = ((letter, attempts_of(discovery.db, letter.item_id)) for letter in letters)
         if as_json:
-            rows = [_object(run.run_id, letter, attempts) for letter, attempts in tries]
+            rows = [dead_letter(run.run_id, letter, attempts) for letter, attempts in tries]
             sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
             return
         for letter, attempts in tries:
@@ -36,7 +36,8 @@ def print_dead(
         sys.stdout.write(_closing(run.run_id, len(letters), error_classes) + "\n")
 
 
-def _object(run_id: str, letter: DeadLetter, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
+def dead_letter(run_id: str, letter: DeadLetter, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
+    """A dead letter for programs."""
     return {
         "run_id": run_id,
         "item_id": letter.item_id,

@@ -21,6 +21,7 @@ from thresher.cli.failures import ExitCode, say
 from thresher.cli.runs import report_of
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
+from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.ownership import is_dead
 from thresher.engine.progress import Snapshot
 from thresher.engine.work import ENDED, Counts, Run, RunStatus, Totals
@@ -66,10 +67,10 @@ def watch(settings: Settings, run_id: str, *, as_json: bool) -> ExitCode:
     """
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
-        try:
-            with _shown(run, as_json=as_json) as show:
-                look = _follow(_looks(discovery, run.run_id), show)
-        except KeyboardInterrupt:
+        control = RunControl()  # of the watching; an exception out of a signal may get lost in a finalizer
+        with stop_on_signals(control), _shown(run, as_json=as_json) as show:
+            look = _follow(_looks(discovery, run.run_id, control), show)
+        if control.stopping.is_set() and not look.is_last:
             say(f"Stopped watching; run {run.run_id} is not touched by that.")
             return ExitCode.INTERRUPTED
         if look.is_left:
@@ -81,17 +82,21 @@ def watch(settings: Settings, run_id: str, *, as_json: bool) -> ExitCode:
 
 
 def _follow(looks: Iterator[Look], show: Show) -> Look:
-    while True:
-        look = next(looks)
+    """Shows one look after the other; returns the last one."""
+    look = next(looks)
+    show(look)
+    while not look.is_last and (later := next(looks, None)) is not None:
+        look = later
         show(look)
-        if look.is_last:
-            return look
+    return look
 
 
-def _looks(discovery: Discovery, run_id: str) -> Iterator[Look]:
-    """One look after the other, as long as they are asked for."""
+def _looks(discovery: Discovery, run_id: str, control: RunControl) -> Iterator[Look]:
+    """One look after the other, as long as they are asked for and the watching is not stopped."""
     store, finished = discovery.store, deque[tuple[float, int]]()
-    while True:
+    is_first = True
+    while is_first or not control.stopping.is_set():
+        is_first = False
         began = time.monotonic()
         run = store.get_run(run_id)  # first: what follows is then not older than the state
         leases = store.leases(run_id)
@@ -107,7 +112,7 @@ def _looks(discovery: Discovery, run_id: str) -> Iterator[Look]:
             is_left=run.status is RunStatus.RUNNING and _are_over(leases),
             rate=_rate(finished),
         )
-        time.sleep(max(LOOK_EVERY, 9 * (time.monotonic() - began)))
+        control.wait(max(LOOK_EVERY, 9 * (time.monotonic() - began)))
 
 
 def _are_over(leases: Mapping[str, datetime]) -> bool:
