@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING
 
 from thresher.core.config import Provider, Settings
 from thresher.core.errors import BadConfiguration
+from thresher.engine.admission import ResourceLimits
+from thresher.engine.breaker import BreakerPolicy
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.gate import Resources
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
 from thresher.llm.client import ModelClient
+from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
 from thresher.llm.providers.structural import StructuralClient
+from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.repositories.node_facts import insert_node_facts
@@ -188,6 +193,7 @@ def make_reader(
     client: ModelClient | None = None,
     run: Run | None = None,
     configuration: NodeConfiguration | None = None,
+    ladder: AnswerLadder | None = None,
 ) -> NodeReader:
     """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node."""
     details = run.details if run is not None else {}
@@ -208,6 +214,7 @@ def make_reader(
         ),
         document={name: str(value) if value else None for name, value in document.items()},
         configuration=configuration,
+        ladder=ladder,
     )
 
 
@@ -217,6 +224,24 @@ def make_limits(settings: Settings) -> Limits:
         max_document_bytes=settings.max_document_bytes,
         max_depth=settings.max_depth,
         max_subtree_bytes=settings.max_subtree_bytes,
+    )
+
+
+def make_resources(settings: Settings) -> Resources:
+    """The gates before models, shared by all runs of this process."""
+    breaker = BreakerPolicy(
+        failures=settings.breaker_failures,
+        open_seconds=settings.breaker_open_seconds,
+        patience=settings.resource_patience_seconds,
+    )
+    return Resources(
+        default=ResourceLimits(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            concurrency=settings.max_parallel_nodes,
+            is_adaptive=settings.adaptive_concurrency,
+            breaker=breaker,
+        )
     )
 
 
@@ -251,11 +276,14 @@ class Discovery:
     @cached_property
     def runner(self) -> Runner:
         """The runner of discoveries."""
+        settings = self.settings
+        ladder = AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
 
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
-            return make_reader(self.settings, self.client, run, configuration)
+            return make_reader(self.settings, self.client, run, configuration, ladder)
 
-        return Runner(self.store, DiscoveryWorkflow(reader), make_runner_options(self.settings))
+        options = make_runner_options(self.settings)
+        return Runner(self.store, DiscoveryWorkflow(reader), options, make_resources(self.settings))
 
     def executor(self, mode: Mode) -> Executor:
         """A fresh executor for one session."""

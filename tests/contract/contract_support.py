@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 
-from thresher.engine.concurrency import Resources
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor
+from thresher.engine.gate import Resources
 from thresher.engine.ports import AttemptContext
 from thresher.engine.progress import Event
 from thresher.engine.retry import RetryPolicy

@@ -17,10 +17,11 @@ from thresher.core.errors import (
     RateLimited,
     TransientLLMError,
 )
-from thresher.engine.concurrency import Resources
+from thresher.engine.admission import ResourceLimits
 from thresher.engine.control import RunControl
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.gate import Resources
 from thresher.engine.ports import AttemptContext
 from thresher.engine.progress import ItemFinished, ItemsPlanned, RunFinished, RunStarted, Snapshot
 from thresher.engine.retry import RetryPolicy
@@ -182,7 +183,7 @@ def test_children_are_items_of_the_same_run_also_at_concurrency_one(bench: Bench
         children = [ItemSpec(f"{claim.key}/{number}", (*claim.position, number)) for number in range(2)]
         return Outcome(children=children)
 
-    report = bench.run(Plain(numbered(3), process), resources=Resources({"host": 1}))
+    report = bench.run(Plain(numbered(3), process), resources=Resources({"host": ResourceLimits(concurrency=1)}))
     assert report.status is RunStatus.SUCCEEDED
     assert report.counts.total == 3 + 6 + 12
     keys = finished_keys(bench, report.run_id)
@@ -266,7 +267,7 @@ def test_a_failing_listener_does_not_disturb_the_run(bench: Bench) -> None:
 
 
 def test_permits_are_given_back_whatever_happens(bench: Bench) -> None:
-    resources = Resources({"host": 1})
+    resources = Resources({"host": ResourceLimits(concurrency=1)})
     inside, most = 0, 0
 
     def process(claim: Claim, context: AttemptContext) -> Outcome:
@@ -293,12 +294,12 @@ def test_after_a_rate_limit_nobody_asks_before_the_servers_own_time(bench: Bench
     def process(claim: Claim, context: AttemptContext) -> Outcome:
         with context.permit("model"):
             asked_at.append(datetime.now(UTC))
-            if claim.key == "item-0" and claim.failures == 0:
+            if claim.key == "item-0" and claim.attempt == 1:
                 refused_at.append(asked_at[-1])
                 raise RateLimited("slow down", retry_after=pause)
         return Outcome()
 
-    report = bench.run(Plain(numbered(30), process), resources=Resources({"model": 1}))
+    report = bench.run(Plain(numbered(30), process), resources=Resources({"model": ResourceLimits(concurrency=1)}))
     assert report.status is RunStatus.SUCCEEDED
     (refused,) = refused_at
     assert not [when for when in asked_at if refused < when < refused + timedelta(seconds=pause - 0.01)]

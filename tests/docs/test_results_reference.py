@@ -40,9 +40,10 @@ def thresher(tmp_path_factory: pytest.TempPathFactory) -> Command:
     (folder / "nodes.yaml").write_text(CONFIGURATION, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, exit_code: int = 0) -> str:
         command = [sys.executable, "-m", "thresher", *arguments]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == exit_code, done.stderr
         return done.stdout
 
     return run
@@ -105,6 +106,30 @@ def test_keys_of_a_request() -> None:
     )  # fmt: skip
     (row,) = (cells for cells in rows(section("docs/reference/cli.md", "thresher pause")) if "--json" in cells[0])
     assert code(row[1]) == list(state_of(run, Counts()))
+
+
+def test_keys_of_an_evaluation(result: dict[str, Any], thresher: Command, tmp_path: Path) -> None:
+    gold = tmp_path / "gold.csv"
+    gold.write_text("section_path,name,value\n/r/a[1],/b,other\n", encoding="utf-8")
+    evaluation = json.loads(thresher("evaluate", result["run_id"], "--gold", str(gold), "--json"))
+    keys = {code(cells[0])[0]: code(cells[1]) for cells in rows(section(RESULT, "An evaluation"))}
+    assert list(keys) == list(evaluation)
+    assert keys["micro"] == list(evaluation["micro"]) == list(evaluation["fields"]["/b"])
+    assert keys["macro"] == list(evaluation["macro"])
+    assert keys["wrong"] == list(evaluation["wrong"][0])
+
+
+def test_keys_of_a_comparison(result: dict[str, Any], thresher: Command) -> None:
+    other = json.loads(thresher("discover", "a.xml", "--limit", "1", "--json", "--quiet"))
+    comparison = json.loads(thresher("diff", result["run_id"], other["run_id"], "--json", exit_code=1))
+    keys = {code(cells[0])[0]: code(cells[1]) for cells in rows(section(RESULT, "A comparison"))}
+    assert list(keys) == list(comparison)
+    assert keys["old"] == list(comparison["old"]) == list(comparison["new"])
+    assert keys["counts"] == list(comparison["counts"])
+    differences = comparison["differences"]
+    assert [key for key in keys["differences"] if key in differences[0]] == list(differences[0])
+    text = section(RESULT, "A comparison").rpartition("|")[2]
+    assert code(text)[: len(differences[0]["values"][0])] == list(differences[0]["values"][0])
 
 
 def test_keys_of_inspect(thresher: Command) -> None:

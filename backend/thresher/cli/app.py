@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -250,6 +252,66 @@ def facts(
 
         selection = command.Selection(run, node_type, include_ungrounded)
         command.export(_settings(), selection, output_format.value, output)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    gold: Annotated[
+        Path,
+        typer.Option("--gold", "-g", help="File of checked values: `thresher facts` output, or a CSV or TSV table."),
+    ],
+    misses: Annotated[
+        int, typer.Option("--misses", "-n", min=0, help="How many mistakes of each kind are listed; --json has all.")
+    ] = 20,
+    include_ungrounded: Annotated[
+        bool, typer.Option("--include-ungrounded", help="Judge also values that were not found at their path.")
+    ] = False,
+    all_nodes: Annotated[
+        bool, typer.Option("--all-nodes", help="Values of nodes that the gold does not name are false, too.")
+    ] = False,
+    gold_fields_only: Annotated[
+        bool, typer.Option("--gold-fields-only", help="Judge only fields whose name stands somewhere in the gold.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run against values that you have checked: precision, recall and F1 per field, and every mistake."""
+    with failures_explained():
+        from thresher.cli import evaluate as command
+
+        listed = None if as_json else misses
+        scope = command.Scope(include_ungrounded, all_nodes, gold_fields_only, listed)
+        command.evaluate_run(_settings(), command.Wanted(run, gold, scope), as_json=as_json)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="RUN", help="The run before.")],
+    new: Annotated[str, typer.Argument(metavar="RUN", help="The run after, of the same document or another version.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many facts are shown; --json has all.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which facts were added, lost and changed between two runs.
+
+    Exit code, as that of diff: 0 the facts are equal, 1 they differ, 2 trouble.
+    """
+    with _trouble_is_two(), failures_explained():
+        from thresher.cli import compare as command
+
+        equal = command.compare_runs(_settings(), (old, new), limit, as_json=as_json)
+    if not equal:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _trouble_is_two() -> Iterator[None]:
+    """1 is what ``diff`` says of facts that differ, so that a failure cannot be 1, too."""
+    try:
+        yield
+    except typer.Exit as ended:
+        if ended.exit_code == ExitCode.FAILED:
+            raise typer.Exit(ExitCode.BAD_INPUT) from ended
+        raise
 
 
 @app.command()

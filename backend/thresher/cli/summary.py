@@ -30,13 +30,15 @@ def print_facts(sample: Sequence[Mapping[str, Any]], total: int, console: Consol
         fields = fact["fields"]
         proved = sum(1 for field in fields if field["grounded"])
         style = "green" if proved == len(fields) else "yellow"
-        table.add_row(Text(_place(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style))
+        table.add_row(
+            Text(short_place(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style)
+        )
     console.print(table)
     if total > len(sample):
         console.print(f"{len(sample)} of {total:,} facts, some of each type.", style="dim", markup=False)
 
 
-def _place(path: str) -> str:
+def short_place(path: str) -> str:
     """The end of a path, where a person looks first: ``PaxList/Pax[3]``, or ``…/BaggageAllowance[2]``."""
     _, parent, node = ("/" + path).rsplit("/", 2)
     place = f"{parent.removesuffix('[1]')}/{node}" if parent else node
@@ -58,14 +60,14 @@ def _values(fields: Sequence[Mapping[str, Any]]) -> Text:
 def print_summary(result: Mapping[str, Any], console: Console) -> None:
     """What was read, found, proved, paid, and what failed."""
     for label, value in _lines(result):
-        _print_line(label, "bold", value, console)
+        print_line(label, "bold", value, console)
     for error in result["errors"]:
         where = f" at {error['where']}" if error.get("where") else ""
         line = f"{error['count']} x {error['class']}{where}: {error['message']}"
-        _print_line("error", "bold red", line, console)
+        print_line("error", "bold red", line, console)
 
 
-def _print_line(label: str, style: str, value: str, console: Console) -> None:
+def print_line(label: str, style: str, value: str, console: Console) -> None:
     """A label and its text: wrapped beside the label on a terminal, one line each in files and pipes."""
     if not console.is_terminal:
         console.print(Text(f"{label:>{LABEL_WIDTH}}  {value}"), soft_wrap=True)

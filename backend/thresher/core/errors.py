@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from thresher.core.limits import ReportedLimits
+
 
 class ThresherError(Exception):
     """Root of all errors that Thresher raises on purpose.
@@ -67,12 +69,24 @@ class RetryableError(ThresherError):
         self.retry_after = retry_after
 
 
+class Postponed(RetryableError):
+    """Raised when the other side, and not the item, is why it has to wait: it does not count as the item's failure."""
+
+
+class ResourceUnavailable(Postponed):
+    """Raised when the one request failed that was sent to see whether a resource is back."""
+
+
 class PermanentError(ThresherError):
     """Raised when the same item can never succeed."""
 
 
 class FatalError(ThresherError):
     """Raised when no item of the run can succeed (a wrong key, no quota, a full disk)."""
+
+
+class ResourceGone(FatalError):
+    """Raised when a resource has answered nothing for longer than a run waits (``BreakerPolicy.patience``)."""
 
 
 class DatabaseUnavailable(RetryableError):
@@ -87,8 +101,15 @@ class TransientLLMError(RetryableError):
     """Raised when a model request failed in a way that may pass: connection, time-out, 5xx, 408, 409."""
 
 
-class RateLimited(TransientLLMError):
-    """Raised when the model's server refused a request because of a rate limit (429)."""
+class RateLimited(TransientLLMError, Postponed):
+    """Raised when the model's server refused a request because of a rate limit (429).
+
+    ``limits`` is what its headers said, None where they were silent.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, limits: ReportedLimits | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limits = limits
 
 
 class ModelUnreachable(FatalError):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from thresher.core.errors import DatabaseUnavailable, FatalError, StorageFailed, ThresherError
+from thresher.core.errors import DatabaseUnavailable, FatalError, Postponed, StorageFailed, ThresherError
 from thresher.core.logging import get_logger
-from thresher.engine.concurrency import Resources
 from thresher.engine.control import Interrupted, RunControl
+from thresher.engine.gate import Permit, Resources, Turn
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
@@ -34,6 +35,7 @@ class Context:
         self.raw_answer: str | None = None
         self._control = control
         self._resources = resources
+        self._turn = Turn(run.run_id)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
@@ -43,9 +45,10 @@ class Context:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
 
-    def permit(self, resource: str) -> AbstractContextManager[None]:
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
-        return self._resources.gate(resource).permit(self._control.stopping.is_set)
+        turn = self._turn if waits else replace(self._turn, waits=False)
+        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
@@ -130,11 +133,12 @@ class Attempts:
         return self._retried_or_dead(claim, error, record)
 
     def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
-        delay = self._policy.delay(error, claim.failures + 1)
+        delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
+        counts = not isinstance(error, Postponed)
         if delay is None:
-            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=True)
+            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=counts)
         retry_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=True)
+        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=counts)
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""

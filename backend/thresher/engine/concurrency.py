@@ -1,83 +1,83 @@
-"""How many requests a resource (a model, a host, an API) takes at once, and when it asked for a pause."""
+"""How many requests a resource is asked at once: between 1 and a maximum, by latency and errors."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from threading import Condition
+from statistics import median
 
-from thresher.core.errors import RetryableError
-from thresher.engine.control import Interrupted
+SMALLEST_WINDOW = 16  # samples
+QUEUE_ALLOWED = 4.0  # requests that may wait at the server before the limit shrinks
+TOLERANCE = 2.0  # times the usual latency that is still taken for noise: answers differ in length
+SMOOTHING = 0.5  # share of a new limit that is taken over at once
+LONG_WINDOWS = 20  # windows over which the usual latency is averaged
+QUOTA_HORIZON = 300.0  # seconds: a quota that comes back later than this is to be made last
+_QUOTA_SHARES = ((0.75, 1.0), (0.5, 0.5), (0.25, 0.3))  # what is left of a quota -> share of the maximum
+_LEAST_SHARE = 0.1
 
 
-class Gate:
-    """The permits of one resource, given in the order of asking.
+class AdaptiveConcurrency:
+    """Gradient2 of Netflix' concurrency-limits (2018): the limit shrinks when latency grows over what is usual.
 
-    A permit is held for one request, never over consumer code or another permit, so that nested stages cannot
-    deadlock. After an answer with a Retry-After nobody passes before that time.
+    For each window of samples, with the median latency ``short`` and its exponential average ``long``::
+
+        gradient  = clamp(TOLERANCE * long / short, 0.5, 1)
+        limit     = (1 - SMOOTHING) * limit + SMOOTHING * (limit * gradient + QUEUE_ALLOWED)
+
+    kept between 1 and ``maximum``, and unchanged where the limit was not used by half. It starts at the maximum: the
+    latency of a model does not tell how many requests it takes, and a slow start would cost every short run. A window
+    in which more than half of the requests failed lowers the limit by a third, once (multiplicative decrease).
+    Not locked: whoever owns it calls it under a lock of his own.
     """
 
-    def __init__(self, limit: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._condition = Condition()  # protects all below
-        self._waiting: deque[object] = deque()
-        self._in_use = 0
-        self._closed_until = 0.0
+    def __init__(self, maximum: int, *, is_fixed: bool = False) -> None:
+        self.maximum = maximum
+        self._is_fixed = is_fixed
+        self._limit = float(maximum)
+        self._long: float | None = None
+        self._latencies: list[float] = []
+        self._failures = 0
+        self._most_in_flight = 0
 
-    @contextmanager
-    def permit(self, is_stopping: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Waits for a permit and holds it while inside.
+    @property
+    def limit(self) -> int:
+        """Requests at once, 1 to ``maximum``."""
+        return max(int(self._limit), 1)
 
-        Raises:
-            Interrupted: ``is_stopping`` became true while waiting (looked at every 0.2 s).
-        """
-        self._acquire(is_stopping)
-        try:
-            yield
-        except RetryableError as error:
-            self._pause(error.retry_after)
-            raise
-        finally:
-            with self._condition:
-                self._in_use -= 1
-                self._condition.notify_all()
+    def ended(self, latency: float, in_flight: int, *, failed: bool) -> None:
+        """A request ended after ``latency`` seconds, while ``in_flight`` were out, itself included."""
+        if self._is_fixed:
+            return
+        self._most_in_flight = max(self._most_in_flight, in_flight)
+        if failed:
+            self._failures += 1
+        else:
+            self._latencies.append(latency)
+        if len(self._latencies) + self._failures >= max(SMALLEST_WINDOW, self.limit):
+            self._adapt()
 
-    def _acquire(self, is_stopping: Callable[[], bool]) -> None:
-        ticket = object()
-        with self._condition:
-            self._waiting.append(ticket)
-            try:
-                while (wait := self._time_to_wait(ticket)) > 0:
-                    if is_stopping():
-                        raise Interrupted("The run was stopped while this item waited for a permit.")
-                    self._condition.wait(min(wait, 0.2))
-                self._in_use += 1
-            finally:
-                self._waiting.remove(ticket)
-                self._condition.notify_all()
-
-    def _time_to_wait(self, ticket: object) -> float:
-        """Seconds until it is worth looking again; 0 when it is this ticket's turn."""
-        if self._waiting[0] is not ticket or (self._limit is not None and self._in_use >= self._limit):
-            return 0.2
-        return max(self._closed_until - self._clock(), 0.0)
-
-    def _pause(self, retry_after: float | None) -> None:
-        with self._condition:
-            self._closed_until = max(self._closed_until, self._clock() + (retry_after or 0.0))
+    def _adapt(self) -> None:
+        failures, latencies, most = self._failures, self._latencies, self._most_in_flight
+        self._failures, self._latencies, self._most_in_flight = 0, [], 0
+        if failures > len(latencies):
+            self._limit = max(self._limit * 2 / 3, 1.0)
+            return
+        short = median(latencies)
+        long = self._long = short if self._long is None else self._long + (short - self._long) / LONG_WINDOWS
+        if long > 2 * short:
+            self._long = long * 0.95  # latency has fallen: the average follows quicker
+        if most < self._limit / 2:
+            return
+        gradient = min(max(TOLERANCE * long / short if short > 0 else 1.0, 0.5), 1.0)
+        wanted = self._limit * gradient + QUEUE_ALLOWED
+        self._limit = min(max(self._limit + SMOOTHING * (wanted - self._limit), 1.0), float(self.maximum))
 
 
-class Resources:
-    """The gates of a process, one per resource key, made at first use."""
+def quota_bound(maximum: int, share_left: float, seconds_until_whole: float) -> int:
+    """How many requests at once a quota allows that comes back as a whole, and late.
 
-    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
-        self._limits = dict(limits or {})
-        self._gates: dict[str, Gate] = {}
-
-    def gate(self, key: str) -> Gate:
-        """The gate of a resource; without a configured limit it only keeps pauses."""
-        gate = self._gates.get(key)
-        return gate if gate is not None else self._gates.setdefault(key, Gate(self._limits.get(key)))
+    Over 75 % left: all; over 50 %: half; over 25 %: three tenths; else a tenth of ``maximum``, at least 1. A limit that
+    refills while the work goes on needs no such bound: its rate is kept anyway.
+    """
+    if seconds_until_whole < QUOTA_HORIZON:
+        return maximum
+    share = next((share for left, share in _QUOTA_SHARES if share_left > left), _LEAST_SHARE)
+    return max(round(maximum * share), 1)

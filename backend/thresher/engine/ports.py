@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from thresher.engine.gate import Permit
 from thresher.engine.work import (
     Claim,
     Completion,
@@ -37,8 +38,13 @@ class AttemptContext(Protocol):
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer, which is stored only where the attempt fails."""
 
-    def permit(self, resource: str) -> AbstractContextManager[None]:
-        """A permit for ONE request to a resource key; never held over other work or another permit."""
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
+        """A permit for ONE request of about ``tokens`` tokens to a resource key.
+
+        Waits until the limits of the resource let it through, or raises ``NoPermit`` where it ``waits`` not. Never
+        held over other work or another permit; the request's own error has to pass through it, and
+        ``Permit.settle`` tells it what the reply said.
+        """
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped: call it before anything that costs."""

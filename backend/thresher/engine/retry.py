@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tenacity import RetryCallState, wait_exponential
 
-from thresher.core.errors import RetryableError
+from thresher.core.errors import Postponed, RetryableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,12 @@ class RetryPolicy:
     The n-th retry (n from 1) waits ``min(base * factor ** (n - 1), cap)`` seconds, times a random share between
     ``jitter_low`` and ``jitter_high``; where the other side asked for more time (Retry-After), that wins.
     After ``max_retries`` failed retries the item is dead. Other errors than ``RetryableError`` are not retried.
+    A ``Postponed`` item has not failed: it waits for what the other side asked for, else for one ``base`` with
+    jitter. After ``max_attempts`` tries of any kind an item is dead all the same.
     """
 
     max_retries: int = 3
+    max_attempts: int = 100
     base: float = 1.0  # seconds
     factor: float = 2.0
     cap: float = 300.0  # seconds
@@ -29,12 +32,16 @@ class RetryPolicy:
     jitter_high: float = 1.5
     random: Callable[[float, float], float] = random.uniform
 
-    def delay(self, error: BaseException, failures: int) -> float | None:
+    def delay(self, error: BaseException, failures: int, attempts: int = 1) -> float | None:
         """Seconds to wait before the next try, None where there must be none.
 
-        ``failures`` counts the failed tries of the item including this one.
+        ``failures`` counts the failed tries of the item including this one, ``attempts`` all of its tries.
         """
-        if not isinstance(error, RetryableError) or failures > self.max_retries:
+        if not isinstance(error, RetryableError) or attempts >= self.max_attempts:
+            return None
+        if isinstance(error, Postponed):
+            failures = 1
+        elif failures > self.max_retries:
             return None
         jittered = self.backoff(failures) * self.random(self.jitter_low, self.jitter_high)
         return max(jittered, error.retry_after or 0.0)

@@ -13,9 +13,9 @@ from threading import Lock, Thread
 from thresher.core.errors import StateConflict, ThresherError
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
-from thresher.engine.concurrency import Resources
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor
+from thresher.engine.gate import Resources
 from thresher.engine.ownership import is_dead, this_process
 from thresher.engine.planner import Planner
 from thresher.engine.ports import Store, Workflow

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from thresher.core.limits import SILENT, ReportedLimits
 from thresher.engine.work import Usage
 from thresher.llm.schema import ResponseSchema
+
+_CHARACTERS_PER_TOKEN = 3.5  # of XML
+_USUAL_ANSWER = 400  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +33,12 @@ class ModelRequest:
     history: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class RateHeaders:
-    """What a reply said of the limits (``x-ratelimit-*``): counts per window, and seconds until a window resets.
-
-    None where the reply was silent. ``retry_after`` is the server's own wish, in seconds.
-    """
-
-    limit_requests: int | None = None
-    limit_tokens: int | None = None
-    remaining_requests: int | None = None
-    remaining_tokens: int | None = None
-    reset_requests: float | None = None
-    reset_tokens: float | None = None
-    retry_after: float | None = None
+    @property
+    def estimated_tokens(self) -> float:
+        """Tokens of prompt and answer, roughly: what the limiter reserves, and corrects by what was really used."""
+        turns = (*self.history, *self.examples)
+        characters = len(self.system) + len(self.user) + sum(len(first) + len(second) for first, second in turns)
+        return characters / _CHARACTERS_PER_TOKEN + min(self.max_output_tokens, _USUAL_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class ModelReply:
     model: str
     usage: Usage
     request_id: str | None = None
-    limits: RateHeaders = RateHeaders()
+    limits: ReportedLimits = SILENT
     refusal: str | None = None
 
 
@@ -74,6 +69,10 @@ class ModelClient(Protocol):
     @property
     def model(self) -> str:
         """The model that is asked for."""
+
+    @property
+    def resource(self) -> str | None:
+        """The key of the limits that its requests share; None where there is nothing to share."""
 
     @property
     def leaves_machine(self) -> bool:

@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from thresher.llm.client import RateHeaders
-
-SILENT = RateHeaders()
+from thresher.core.limits import SILENT, ReportedLimits
 
 _WANTED = frozenset(
     {
@@ -30,12 +28,12 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
-def read_rate_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> RateHeaders:
+def read_rate_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> ReportedLimits:
     """Picks the limits out of a reply's headers; what cannot be read counts as not said."""
     found = {name: value.decode("latin-1").strip() for raw, value in raw_headers if (name := raw.lower()) in _WANTED}
     if not found:
         return SILENT
-    return RateHeaders(
+    return ReportedLimits(
         limit_requests=count(found.get(b"x-ratelimit-limit-requests", "")),
         limit_tokens=count(found.get(b"x-ratelimit-limit-tokens", "")),
         remaining_requests=count(found.get(b"x-ratelimit-remaining-requests", "")),
@@ -44,16 +42,6 @@ def read_rate_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> RateHeaders
         reset_tokens=duration(found.get(b"x-ratelimit-reset-tokens", "")),
         retry_after=_wait(found),
     )
-
-
-def wait_after_refusal(limits: RateHeaders) -> float | None:
-    """Seconds to wait after a 429: the server's own word, else until the exhausted window resets; None if unsaid."""
-    if limits.retry_after is not None:
-        return limits.retry_after
-    windows = ((limits.remaining_requests, limits.reset_requests), (limits.remaining_tokens, limits.reset_tokens))
-    said = [(left, reset) for left, reset in windows if reset is not None]
-    exhausted = [reset for left, reset in said if left == 0]
-    return max(exhausted or [reset for _, reset in said], default=None)
 
 
 def duration(text: str) -> float | None:

@@ -13,11 +13,13 @@ from thresher.core.errors import AnswerTruncated, PermanentLLMError, RetryableEr
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelClient, ModelReply, ModelRequest
+from thresher.llm.hedging import Hedge
 from thresher.llm.repair import repairs
 
 T = TypeVar("T")
 
 _SHOWN_PROBLEM_CHARACTERS = 1_000
+_NOTHING_MORE = Usage()
 _NOTHING = "(no answer)"  # chat templates want an assistant's turn between two of the user's
 
 
@@ -41,7 +43,10 @@ class Answer(Generic[T]):
 
 
 class AnswerLadder:
-    """Asks, repairs, asks once more, gives up. Stateless: one serves all threads."""
+    """Asks, repairs, asks once more, gives up. One serves all threads; with ``hedge``, late requests are sent twice."""
+
+    def __init__(self, hedge: Hedge | None = None) -> None:
+        self._hedge = hedge
 
     def ask(
         self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
@@ -56,15 +61,52 @@ class AnswerLadder:
             PermanentLLMError: the model or its filter declined.
             Interrupted, and what ``client.complete`` raises.
         """
-        first = _asked(client, request, context)
+        first = self._asked(client, request, context)
         accepted = _accepted(first, request, validate, context)
         if isinstance(accepted, _Accepted):
             return Answer(accepted.value, accepted.rung, first.text, first.model, first.usage)
-        again = _asked(client, _re_ask(request, first, accepted), context)
+        again = self._asked(client, _re_ask(request, first, accepted), context)
         second = _accepted(again, request, validate, context)
         if isinstance(second, _Accepted):
             return Answer(second.value, Rung.RE_ASKED, again.text, again.model, first.usage + again.usage)
         raise UnusableAnswer(f"{again.model} gave no usable answer, asked twice: {second.sentence}.")
+
+    def _asked(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
+        """One request, its usage recorded whatever becomes of it."""
+        context.raise_if_stopping()
+        try:
+            reply, beside = self._sent(client, request, context)
+        except (RetryableError, PermanentLLMError):
+            context.record_usage(Usage(requests=1))
+            raise
+        context.record_usage(reply.usage + beside)
+        context.keep_answer(reply.text or reply.refusal or "")
+        if reply.refusal:
+            raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
+        if reply.finish_reason == "content_filter":
+            raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
+        return reply
+
+    def _sent(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> tuple[ModelReply, Usage]:
+        """The reply, and what was spent beside it. A permit is held for each request alone, and learns from its end."""
+        resource = client.resource
+        if resource is None:
+            return client.complete(request), _NOTHING_MORE
+
+        def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
+            with context.permit(resource, request.estimated_tokens, waits=waits) as permit:
+                began()
+                reply = client.complete(request)
+                permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+                return reply
+
+        if self._hedge is None:
+            return ask(_nobody, True), _NOTHING_MORE  # noqa: FBT003 # see hedging.Ask
+        return self._hedge.send(ask)
+
+
+def _nobody() -> None:
+    """Nobody wants to know when a request begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +118,6 @@ class _Accepted(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class _Rejected:
     sentence: str
-
-
-def _asked(client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
-    """One request, its usage recorded whatever becomes of it."""
-    context.raise_if_stopping()
-    try:
-        reply = client.complete(request)
-    except (RetryableError, PermanentLLMError):
-        context.record_usage(Usage(requests=1))
-        raise
-    context.record_usage(reply.usage)
-    context.keep_answer(reply.text or reply.refusal or "")
-    if reply.refusal:
-        raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
-    if reply.finish_reason == "content_filter":
-        raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
-    return reply
 
 
 def _accepted(

@@ -1,146 +1,86 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event, Lock, Thread
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thresher.core.errors import PermanentError, RateLimited, RetryableError
-from thresher.engine.concurrency import Gate, Resources
-from thresher.engine.control import Interrupted
+from thresher.engine.concurrency import AdaptiveConcurrency, quota_bound
 
 
-class Clock:
-    """A clock that is set by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+def serve(concurrency: AdaptiveConcurrency, requests: int, latency: float, capacity: float = 1e9) -> None:
+    """A server whose latency grows in proportion when more than ``capacity`` requests are there at once."""
+    for _ in range(requests):
+        at_once = concurrency.limit
+        concurrency.ended(latency * max(at_once / capacity, 1.0), at_once, failed=False)
 
 
-def waiting(gate: Gate) -> int:
-    with gate._condition:
-        return len(gate._waiting)
+def test_it_starts_at_the_maximum_and_stays_there_while_latency_is_steady() -> None:
+    concurrency, noise = AdaptiveConcurrency(64), random.Random(1)
+    for _ in range(2_000):
+        concurrency.ended(noise.lognormvariate(-0.7, 0.6), 64, failed=False)
+    assert concurrency.limit >= 60
 
 
-def test_permits_are_given_in_the_order_of_asking() -> None:
-    gate, order = Gate(1), list[int]()
-
-    def ask(number: int) -> None:
-        with gate.permit():
-            order.append(number)
-
-    threads = [Thread(target=ask, args=(number,)) for number in range(8)]
-    with gate.permit():
-        for number, thread in enumerate(threads):
-            thread.start()
-            while waiting(gate) <= number:  # it stands in the queue before the next one comes
-                pass
-    for thread in threads:
-        thread.join(10)
-    assert order == list(range(8))
+def test_one_request_in_a_hundred_that_takes_ten_times_longer_changes_nothing() -> None:
+    concurrency = AdaptiveConcurrency(64)
+    for number in range(2_000):
+        concurrency.ended(5.0 if number % 100 == 0 else 0.5, 64, failed=False)
+    assert concurrency.limit == 64
 
 
-@pytest.mark.parametrize("limit", [1, 3])
-def test_never_more_permits_than_the_limit_and_all_are_given_back(limit: int) -> None:
-    gate, lock, inside, most = Gate(limit), Lock(), [0], [0]
-
-    def work(_number: int) -> None:
-        with gate.permit():
-            with lock:
-                inside[0] += 1
-                most[0] = max(most[0], inside[0])
-            with lock:
-                inside[0] -= 1
-
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(work, range(200)))
-    assert most[0] <= limit
-    assert (gate._in_use, waiting(gate)) == (0, 0)
+def test_it_shrinks_when_latency_rises_and_grows_when_it_falls_again() -> None:
+    concurrency = AdaptiveConcurrency(64)
+    serve(concurrency, 640, 0.5)
+    serve(concurrency, 300, 2.5)
+    shrunk = concurrency.limit
+    assert shrunk < 32
+    serve(concurrency, 2_000, 0.5)
+    assert concurrency.limit == 64
 
 
-def test_as_many_as_the_limit_are_inside_at_once() -> None:
-    gate, together = Gate(3), Barrier(3)
-
-    def work(_number: int) -> None:
-        with gate.permit():
-            together.wait(10)
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(work, range(3)))
+def test_it_shrinks_towards_the_capacity_of_the_server() -> None:
+    concurrency = AdaptiveConcurrency(64)
+    for _ in range(60):
+        serve(concurrency, 64, 0.5)
+    serve(concurrency, 400, 0.5, capacity=10.0)
+    assert 10 <= concurrency.limit <= 48
 
 
-@pytest.mark.parametrize("error", [RetryableError("x"), PermanentError("x"), ValueError("x"), KeyboardInterrupt()])
-def test_a_permit_is_given_back_whatever_is_raised_inside(error: BaseException) -> None:
-    gate = Gate(1)
-    for _ in range(3):
-        with pytest.raises(type(error)), gate.permit():
-            raise error
-    with gate.permit():
-        assert gate._in_use == 1
+def test_a_window_of_failures_lowers_it_by_a_third_and_a_few_failures_do_not() -> None:
+    concurrency = AdaptiveConcurrency(30)
+    for number in range(30):
+        concurrency.ended(0.1, 30, failed=number % 3 == 0)
+    assert concurrency.limit == 30
+    for _ in range(30):
+        concurrency.ended(0.1, 30, failed=True)
+    assert concurrency.limit == 20
+    for _ in range(3_000):
+        concurrency.ended(0.1, 20, failed=True)
+    assert concurrency.limit == 1
 
 
-def test_after_a_retry_after_nobody_passes_before_its_time() -> None:
-    clock, passed = Clock(), Event()
-    gate = Gate(None, clock)
-    with pytest.raises(RateLimited), gate.permit():
-        raise RateLimited("x", retry_after=30.0)
-
-    def ask() -> None:
-        with gate.permit():
-            passed.set()
-
-    thread = Thread(target=ask)
-    thread.start()
-    while not waiting(gate):
-        pass
-    clock.now = 29.9
-    assert gate._time_to_wait(gate._waiting[0]) == pytest.approx(0.1)
-    assert not passed.is_set()
-    clock.now = 30.0
-    thread.join(10)
-    assert passed.is_set()
+def test_a_fixed_one_never_changes() -> None:
+    concurrency = AdaptiveConcurrency(8, is_fixed=True)
+    for latency in (0.1, 10.0) * 200:
+        concurrency.ended(latency, 8, failed=latency > 1)
+    assert concurrency.limit == 8
 
 
-def test_a_shorter_retry_after_does_not_end_a_longer_one() -> None:
-    clock = Clock()
-    gate = Gate(None, clock)
-    for seconds in (30.0, 1.0, None):
-        gate._pause(seconds)
-    assert gate._closed_until == 30.0
+@settings(deadline=None)
+@given(
+    maximum=st.integers(1, 100),
+    ends=st.lists(st.tuples(st.floats(0, 100), st.integers(1, 100), st.booleans()), max_size=300),
+)
+def test_it_always_lies_between_1_and_the_maximum(maximum: int, ends: list[tuple[float, int, bool]]) -> None:
+    concurrency = AdaptiveConcurrency(maximum)
+    for latency, in_flight, failed in ends:
+        concurrency.ended(latency, in_flight, failed=failed)
+        assert 1 <= concurrency.limit <= maximum
 
 
-def test_who_waits_is_let_go_when_the_run_stops_and_does_not_block_the_others() -> None:
-    gate = Gate(1)
-    with gate.permit():
-        with pytest.raises(Interrupted), gate.permit(lambda: True):
-            pytest.fail("there was no permit to give")
-        assert waiting(gate) == 0
-    with gate.permit(lambda: True):
-        assert gate._in_use == 1, "a free permit needs no waiting, and is given"
-
-
-def test_resources_without_a_limit_share_pauses_but_bound_nothing() -> None:
-    resources = Resources({"api": 1})
-    assert resources.gate("api") is resources.gate("api")
-    with resources.gate("other").permit(), resources.gate("other").permit():
-        assert resources.gate("other")._in_use == 2
-
-
-@settings(max_examples=30, deadline=None)
-@given(limit=st.integers(1, 4), fails=st.lists(st.booleans(), max_size=30))
-def test_a_second_round_finds_all_permits_again(limit: int, fails: list[bool]) -> None:
-    gate = Gate(limit)
-
-    def work(failing: bool) -> None:  # noqa: FBT001 # mapped over
-        with gate.permit():
-            if failing:
-                raise PermanentError("x")
-
-    with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(work, failing) for failing in fails]:
-            future.exception(10)
-    assert (gate._in_use, waiting(gate)) == (0, 0)
+@pytest.mark.parametrize(("left", "bound"), [(1.0, 10), (0.76, 10), (0.75, 5), (0.51, 5), (0.4, 3), (0.2, 1), (0, 1)])
+def test_what_is_left_of_an_hourly_quota_bounds_it(left: float, bound: int) -> None:
+    assert quota_bound(10, left, 3600.0) == bound
+    assert quota_bound(10, left, 30.0) == 10, "a limit that is back soon is kept by its rate"

@@ -45,6 +45,7 @@ class Prepared:
     provider = "prepared"
     model = "m"
     leaves_machine = False
+    resource = None
 
     def complete(self, request: ModelRequest) -> ModelReply:
         self.asked.append(request)

@@ -25,8 +25,9 @@ from thresher.core.errors import (
     ThresherError,
     TransientLLMError,
 )
+from thresher.core.limits import ReportedLimits
 from thresher.engine.work import Usage
-from thresher.llm.client import ModelReply, ModelRequest, RateHeaders
+from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.prices import Prices
 from thresher.llm.providers.dialect import Dialect, SchemaMode
 from thresher.llm.providers.refusals import Refusal
@@ -99,6 +100,11 @@ class OpenAIClient:
         self._envelopes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._transport = CurlTransport(connections.workers)
 
+    @property
+    def resource(self) -> str:
+        """One limit for each server and model."""
+        return f"{self.model} at {self._address}"
+
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once; asks again only where the server refuses the form of the request and takes another.
 
@@ -162,7 +168,7 @@ class OpenAIClient:
             self.fallbacks += (f"{change}: {self._address} refused ({refusal.status}): {refusal.message}",)
             return True
 
-    def _reply(self, response: Response, limits: RateHeaders, requests: int) -> ModelReply:
+    def _reply(self, response: Response, limits: ReportedLimits, requests: int) -> ModelReply:
         document = self._document(response, limits)
         choice = _first_choice(document["choices"])
         message = _mapping(choice.get("message"))
@@ -178,7 +184,7 @@ class OpenAIClient:
             refusal=_text(message.get("refusal")) or None,
         )
 
-    def _document(self, response: Response, limits: RateHeaders) -> dict[str, Any]:
+    def _document(self, response: Response, limits: ReportedLimits) -> dict[str, Any]:
         try:
             document = from_json(response.body)
         except ValueError as error:
@@ -192,7 +198,7 @@ class OpenAIClient:
             f'{self._address} answered JSON without "choices": does it speak OpenAI\'s chat completions?'
         )
 
-    def _error_in_disguise(self, error: object, response: Response, limits: RateHeaders) -> ThresherError:
+    def _error_in_disguise(self, error: object, response: Response, limits: ReportedLimits) -> ThresherError:
         """Some gateways send an error with status 200 and the status in its body; without one it may pass."""
         code = _mapping(error).get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502

@@ -18,8 +18,7 @@ from thresher.core.errors import (
     ThresherError,
     TransientLLMError,
 )
-from thresher.llm.client import RateHeaders
-from thresher.llm.rate_headers import wait_after_refusal
+from thresher.core.limits import ReportedLimits
 
 _SHOWN_CHARACTERS = 240
 
@@ -46,10 +45,10 @@ class Refusal:
     codes: frozenset[str]
     parameter: str
     message: str
-    limits: RateHeaders
+    limits: ReportedLimits
 
     @classmethod
-    def of(cls, status: int, body: bytes, limits: RateHeaders) -> Self:
+    def of(cls, status: int, body: bytes, limits: ReportedLimits) -> Self:
         """Reads the error forms in use: ``{"error": {...}}``, ``{"error": "..."}``, ``{"message": ...}``, text."""
         try:
             document = from_json(body)
@@ -83,8 +82,8 @@ class Refusal:
         if self._is_too_long():
             return PromptTooLong(f"{server}: the prompt is too long for {model} ({self.status}).{said}")
         if self.status == 429:
-            wait = wait_after_refusal(self.limits)
-            return RateLimited(f"{server} limits the rate of requests (429).{said}", retry_after=wait)
+            sentence = f"{server} limits the rate of requests (429).{said}"
+            return RateLimited(sentence, retry_after=self.limits.retry_after, limits=self.limits)
         if self.status >= 500 or self.status in _TRANSIENT_STATUSES:
             return TransientLLMError(
                 f"{server} failed to answer ({self.status}).{said}", retry_after=self.limits.retry_after

@@ -30,6 +30,7 @@ class StructuralClient:
     provider = NAME
     model = NAME
     leaves_machine = False
+    resource = None
     fallbacks: tuple[str, ...] = ()
 
     def complete(self, request: ModelRequest) -> ModelReply:

@@ -22,11 +22,21 @@ class Faults:
     prose: float = 0.0
     lie: float = 0.0
     html: float = 0.0
+    slow: float = 0.0
 
     @property
     def any(self) -> bool:
         """Whether a request can go wrong at all; lies do not count, they are part of the answer."""
-        per_request = (self.error_500, self.drop, self.hang, self.truncate, self.fence, self.prose, self.html)
+        per_request = (
+            self.error_500,
+            self.drop,
+            self.hang,
+            self.truncate,
+            self.fence,
+            self.prose,
+            self.html,
+            self.slow,
+        )
         return max(per_request) > 0
 
 
@@ -133,6 +143,7 @@ _SHARES = {
     "prose": "share of answers with prose before and after",
     "lie": "share of fields with a wrong value",
     "html": "share of requests answered with an HTML page and status 200",
+    "slow": "share of requests that take ten times their latency",
 }
 
 

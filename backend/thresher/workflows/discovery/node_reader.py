@@ -58,7 +58,7 @@ class NodeReader:
     Used by many threads at once; keeps nothing of what it reads.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # the parts of a reader, each by its name
         self,
         client: ModelClient,
         *,
@@ -66,6 +66,7 @@ class NodeReader:
         bounds: AnswerBounds | None = None,
         document: Mapping[str, str | None] | None = None,
         configuration: NodeConfiguration | None = None,
+        ladder: AnswerLadder | None = None,
     ) -> None:
         self._client = client
         self._masker = masker if client.leaves_machine else None
@@ -75,7 +76,7 @@ class NodeReader:
         self._schema = self._record.response if self._record is not None else _fields_schema(self._bounds)
         self._prompt = self._choose_prompt()
         self._system = _with_instructions(self._prompt.text, configuration)
-        self._ladder = AnswerLadder()
+        self._ladder = ladder or AnswerLadder()
 
     @property
     def extractor(self) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from thresher.core.errors import AnswerTruncated, MalformedDocument, NothingMatched, StateConflict
 from thresher.engine.attempt import Context
-from thresher.engine.concurrency import Resources
 from thresher.engine.control import RunControl
+from thresher.engine.gate import Resources
 from thresher.engine.work import Claim, ItemSpec, Mode, NewRun, Run
 from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.providers.structural import StructuralClient

@@ -52,6 +52,7 @@ class Echo(StructuralClient):
     provider = "openai"
     model = "echo"
     leaves_machine = True
+    resource = None
 
     def __init__(self) -> None:
         self.seen: list[ModelRequest] = []

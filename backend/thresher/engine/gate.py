@@ -1,0 +1,193 @@
+"""The gates before resources (a model, a host, an API): all workers of a process wait at the same one."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition, Lock
+
+from thresher.core.errors import ResourceGone, RetryableError, ThresherError
+from thresher.core.limits import ReportedLimits
+from thresher.engine.admission import Admission, Pass, ResourceLimits, probe_failed
+from thresher.engine.control import Interrupted
+
+_LOOK_AROUND = 0.2  # seconds between two looks at whether the run is being stopped
+
+
+class NoPermit(ThresherError):
+    """Raised where a permit was wanted at once and none was free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """For whom a permit is asked: runs of a smaller ``priority`` go first, runs of the same take turns.
+
+    ``waits`` is False for what is only sent where it can be sent at once.
+    """
+
+    run_id: str = ""
+    priority: int = 1
+    waits: bool = True
+
+
+class Permit:
+    """The right to send ONE request, held while it is under way."""
+
+    def __init__(self, entry: Pass) -> None:
+        self._entry = entry
+
+    def settle(self, limits: ReportedLimits, tokens: int | None = None) -> None:
+        """What the reply said: its limits, and the tokens that the request really took."""
+        self._entry.reported = limits
+        self._entry.used_tokens = tokens
+
+
+class _Ticket:
+    """One waiting thread. ``moved`` is notified when it may have become the first."""
+
+    __slots__ = ("moved", "turn")
+
+    def __init__(self, turn: Turn, lock: Lock) -> None:
+        self.turn = turn
+        self.moved = Condition(lock)
+
+
+class _Queue:
+    """Who waits: by priority, then the runs in turns, then in the order of asking. Not locked."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Turn, deque[_Ticket]] = {}  # the run whose turn it is first
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def add(self, ticket: _Ticket) -> None:
+        self._lines.setdefault(ticket.turn, deque()).append(ticket)
+
+    def first(self) -> _Ticket | None:
+        """The one that goes next."""
+        if not self._lines:
+            return None
+        return self._lines[min(self._lines, key=lambda turn: turn.priority)][0]  # min keeps the order of equals
+
+    def remove(self, ticket: _Ticket) -> None:
+        """Takes a ticket out; its run is last among its like from now on."""
+        line = self._lines.pop(ticket.turn)
+        line.remove(ticket)
+        if line:
+            self._lines[ticket.turn] = line
+
+
+class Gate:
+    """The permits of one resource. Fair: in the order of asking within a run, runs of one priority in turns.
+
+    A permit is held for one request, never over consumer code or another permit, so that nested stages cannot
+    deadlock. Only the thread whose turn it is watches the clock; the others sleep until it is theirs.
+    """
+
+    def __init__(
+        self, name: str, limits: ResourceLimits | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._lock = Lock()  # protects all below
+        self._admission = Admission(limits or ResourceLimits(), clock())
+        self._queue = _Queue()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._admission.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Threads that wait for a permit."""
+        with self._lock:
+            return len(self._queue)
+
+    @contextmanager
+    def permit(
+        self, is_stopping: Callable[[], bool] = lambda: False, tokens: float = 0.0, turn: Turn | None = None
+    ) -> Iterator[Permit]:
+        """Waits for a permit for a request of about ``tokens`` tokens, and holds it while inside.
+
+        Raises:
+            Interrupted: ``is_stopping`` became true while waiting (looked at every 0.2 s).
+            NoPermit: it does not wait, and there was none.
+            ResourceUnavailable: this request was sent to see whether the resource is back; it is not.
+            ResourceGone: the resource has been away for too long.
+        """
+        entry = self._enter(is_stopping, tokens, turn or Turn())
+        error: BaseException | None = None
+        try:
+            yield Permit(entry)
+        except RetryableError as raised:
+            error = raised
+            if entry.is_probe:
+                raise probe_failed(raised) from raised
+            raise
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._leave(entry, error)
+
+    def _enter(self, is_stopping: Callable[[], bool], tokens: float, turn: Turn) -> Pass:
+        with self._lock:
+            now = self._clock()
+            if not self._queue.first() and self._admission.wait(now, tokens) <= 0:
+                return self._admission.enter(now, tokens)
+            if not turn.waits:
+                raise NoPermit(f"{self.name} takes no further request at this moment.")
+            ticket = _Ticket(turn, self._lock)
+            self._queue.add(ticket)
+            try:
+                return self._wait(ticket, is_stopping, tokens)
+            finally:
+                self._queue.remove(ticket)
+                self._call_next()
+
+    def _wait(self, ticket: _Ticket, is_stopping: Callable[[], bool], tokens: float) -> Pass:
+        while True:
+            if is_stopping():
+                raise Interrupted("The run was stopped while this item waited for a permit.")
+            now = self._clock()
+            wait = _LOOK_AROUND
+            if self._queue.first() is ticket:
+                if self._admission.is_hopeless(now):
+                    raise ResourceGone(f"{self.name} has answered nothing for too long. Resume the run when it does.")
+                wait = self._admission.wait(now, tokens)
+                if wait <= 0:
+                    return self._admission.enter(now, tokens)
+            ticket.moved.wait(min(wait, _LOOK_AROUND))
+
+    def _leave(self, entry: Pass, error: BaseException | None) -> None:
+        with self._lock:
+            self._admission.leave(self._clock(), entry, error)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        first = self._queue.first()
+        if first is not None:
+            first.moved.notify()
+
+
+class Resources:
+    """The gates of a process, one per resource key, made at first use; shared by all its runs."""
+
+    def __init__(
+        self, limits: Mapping[str, ResourceLimits] | None = None, default: ResourceLimits | None = None
+    ) -> None:
+        self._limits = dict(limits or {})
+        self._default = default or ResourceLimits()
+        self._gates: dict[str, Gate] = {}
+
+    def gate(self, key: str) -> Gate:
+        """The gate of a resource."""
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates.setdefault(key, Gate(key, self._limits.get(key, self._default)))
+        return gate
