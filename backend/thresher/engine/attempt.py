@@ -35,7 +35,7 @@ class Context:
         self.raw_answer: str | None = None
         self._control = control
         self._resources = resources
-        self._turn = Turn(run.run_id)
+        self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""

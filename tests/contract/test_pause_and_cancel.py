@@ -9,13 +9,26 @@ import pytest
 from contract_support import Bench, Plain, numbered
 
 from thresher.core.errors import AuthenticationFailed, StateConflict, TransientLLMError
+from thresher.engine.attempt import Context
 from thresher.engine.control import RunControl
 from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.gate import Turn
 from thresher.engine.ports import AttemptContext
 from thresher.engine.progress import RunFinished, RunStopping
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import RunnerOptions
-from thresher.engine.work import Claim, Counts, ItemSpec, Outcome, Run, RunReport, RunRequest, RunStatus
+from thresher.engine.work import (
+    Claim,
+    Counts,
+    ItemSpec,
+    NewRun,
+    Outcome,
+    Priority,
+    Run,
+    RunReport,
+    RunRequest,
+    RunStatus,
+)
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.items import Chosen, retry_items
 
@@ -235,3 +248,17 @@ def test_two_sessions_of_a_run_both_stop(db: ThreadSafeDatabaseManager, request_
     assert bench.store.counts(run.run_id).running == 0
     assert asked.after <= 2 * 3
     assert {report.status for report in reports} <= {settled, RunStatus.RUNNING}
+
+
+def test_a_run_asks_for_its_permits_with_its_priority(bench: Bench) -> None:
+    new = NewRun("plain", {}, {}, bench.make_executor().mode, "a test", priority=Priority.LOW)
+    seen: list[object] = []
+
+    def process(_claim: Claim, context: AttemptContext) -> Outcome:
+        assert isinstance(context, Context)
+        seen.append(context._turn)
+        return Outcome()
+
+    run = bench.store.create_run(new)
+    assert bench.run(Plain(numbered(1), process), run).status is RunStatus.SUCCEEDED
+    assert seen == [Turn(run.run_id, Priority.LOW)]
