@@ -19,6 +19,8 @@ def upgrade() -> None:
     with op.batch_alter_table("runs") as runs:
         runs.add_column(sa.Column("requested", sa.Text(), nullable=True))
         runs.add_column(sa.Column("priority", sa.Integer(), server_default=sa.text("1"), nullable=False))
+        runs.create_check_constraint(op.f("ck_runs_requested"), "requested IN ('pause', 'cancel')")
+        runs.create_check_constraint(op.f("ck_runs_priority"), "priority BETWEEN 0 AND 2")
     with op.batch_alter_table("attempts") as attempts:
         attempts.add_column(sa.Column("cache_hits", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.create_table(
@@ -47,5 +49,7 @@ def downgrade() -> None:
     with op.batch_alter_table("attempts") as attempts:
         attempts.drop_column("cache_hits")
     with op.batch_alter_table("runs") as runs:
+        runs.drop_constraint(op.f("ck_runs_priority"), type_="check")
+        runs.drop_constraint(op.f("ck_runs_requested"), type_="check")
         runs.drop_column("priority")
         runs.drop_column("requested")

@@ -46,7 +46,7 @@ class Context:
         self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
-        self._turn = Turn(run.run_id)
+        self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
