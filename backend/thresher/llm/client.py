@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from thresher.engine.work import Usage
 from thresher.llm.schema import ResponseSchema
+
+if TYPE_CHECKING:
+    from thresher.llm.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class ModelRequest:
     provider's prefix cache hits, and their encoding is kept. ``user`` is context lines and then the subtree;
     ``subtree`` is the XML exactly as it stands in ``user``. ``history`` holds (role, content) of a re-ask, in
     order, after ``user``; ``examples`` holds (question, answer) turns that stand before it, constant for a run.
+    ``evidence`` is what ``subtree`` says, where it was read already: a client on this machine need not read it again.
     """
 
     system: str
@@ -28,6 +32,7 @@ class ModelRequest:
     temperature: float = 0.0
     history: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,24 @@ _MARKED = re.compile(r'"\\u0000([^"]*)"')
 
 def to_text(value: Json) -> str:
     """A JSON value as JSON, its numbers as they were written."""
+    if not _holds_written_float(value):
+        return to_json(value).decode()
     return _MARKED.sub(r"\1", to_json(_marked(value)).decode())
+
+
+def _holds_written_float(value: Json) -> bool:
+    """Most answers hold texts only, and need no copy with marks."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, WrittenFloat):
+            return True
+        if isinstance(part, dict):
+            part = part.values()
+        elif not isinstance(part, list):
+            continue
+        waiting += [entry for entry in part if type(entry) is not str]
+    return False
 
 
 def _marked(value: Json) -> Json:
