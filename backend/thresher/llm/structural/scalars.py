@@ -31,16 +31,15 @@ def to_text(value: Json) -> str:
 
 def _holds_written_float(value: Json) -> bool:
     """Most answers hold texts only, and need no copy with marks."""
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, WrittenFloat):
+    parts = [value]
+    for part in parts:  # which grows meanwhile
+        kind = type(part)
+        if kind is dict:
+            parts.extend(part.values())
+        elif kind is list:
+            parts.extend(part)
+        elif kind is WrittenFloat:
             return True
-        if isinstance(part, dict):
-            part = part.values()
-        elif not isinstance(part, list):
-            continue
-        waiting += [entry for entry in part if type(entry) is not str]
     return False
 
 
