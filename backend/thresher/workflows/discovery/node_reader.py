@@ -117,6 +117,8 @@ class NodeReader:
             max_output_tokens=self._bounds.max_tokens,
             temperature=self._bounds.temperature,
             examples=self._prompt.examples,
+            # Not what was read before values were hidden, nor by the numbers that a shell's children have elsewhere.
+            evidence=None if hidden.count or node.shells else evidence,
         )
         context.raise_if_stopping()
         if self._record is not None:
