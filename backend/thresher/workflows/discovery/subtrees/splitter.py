@@ -72,6 +72,7 @@ class _Splitting:
     def __init__(self, document: SourceDocument, paths: Sequence[SubtreePath], limits: Limits) -> None:
         self._document = document
         self._limits = limits
+        self._deepest = limits.max_depth
         self._matcher = Matcher(paths)
         self._parser = GuardedParser(document.name, limits)
         self._parser.handle(self._on_start, self._on_end, self._on_declaration)
@@ -197,34 +198,35 @@ class _Splitting:
         self._pending[prefix or ""] = uri or ""
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
-        self._bound(attributes)
-        frame = self._stack[-1]
+        stack = self._stack
+        if attributes or len(stack) + self._below > self._deepest:
+            self._bound(attributes)
+        frame = stack[-1]
         if self._below or not frame.state.places:
             self._below += 1
             self._pending.clear()
             return
         counts = frame.counts
-        transition = self._matcher.transition(frame.state, name)
+        transition = frame.state.transitions.get(name) or self._matcher.transition(frame.state, name)
         local = transition.local
         index = counts[local] = counts.get(local, 0) + 1
         counts["*"] = counts.get("*", 0) + 1
-        may_repeat = not transition.undecided and len(self._stack) > 1
+        may_repeat = not transition.undecided and len(stack) > 1
         if transition.undecided:
             transition = self._matcher.decide(frame.state, transition, counts, attributes)
-        path = f"{frame.path}/{local}[{index}]" if len(self._stack) > 1 else f"/{local}"
-        self._push(path, transition.state or self._matcher.start)
+        path = f"{frame.path}/{local}[{index}]" if len(stack) > 1 else f"/{local}"
+        state = transition.state or self._matcher.start
+        if self._pending:
+            self._push_declaring(path, state)
+        else:
+            stack.append(_Frame(path, state, frame.scope, frame.declared, {}))
         if transition.matched >= 0:
             self._open_target(local, transition.matched, may_repeat=may_repeat)
-        if self._pending:
-            self._pending.clear()
+        self._pending.clear()
 
-    def _push(self, path: str, state: State) -> None:
-        frame = self._stack[-1]
-        scope, declared = frame.scope, frame.declared
-        if self._pending:
-            scope = widen(scope, self._pending)
-            declared = declarations(scope)
-        self._stack.append(_Frame(path, state, scope, declared, {}))
+    def _push_declaring(self, path: str, state: State) -> None:
+        scope = widen(self._stack[-1].scope, self._pending)
+        self._stack.append(_Frame(path, state, scope, declarations(scope), {}))
 
     def _open_target(self, local: str, matched: int, *, may_repeat: bool) -> None:
         """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
@@ -263,7 +265,7 @@ class _Splitting:
     def _bound(self, attributes: list[str]) -> None:
         if len(self._stack) + self._below > self._limits.max_depth:
             self._parser.refuse_depth()
-        if attributes and len(attributes) > 2 * self._limits.max_attributes:
+        if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
 
     # -- targets that end ----------------------------------------------------------------------------------------
