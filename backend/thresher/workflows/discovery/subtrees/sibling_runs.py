@@ -114,7 +114,9 @@ def _like_tags(locals_: tuple[bytes, ...]) -> tuple[re.Pattern[bytes], ...]:
     rests: dict[bytes, list[bytes]] = {}
     for name in sorted(locals_):
         rests.setdefault(name[:1], []).append(re.escape(name[1:]))
-    return tuple(re.compile(re.escape(first) + rb"(?:%s)[ \t\r\n/>]" % b"|".join(rest)) for first, rest in rests.items())
+    return tuple(
+        re.compile(re.escape(first) + rb"(?:%s)[ \t\r\n/>]" % b"|".join(rest)) for first, rest in rests.items()
+    )
 
 
 @lru_cache(maxsize=1_024)

@@ -135,4 +135,3 @@ class Skipper:
             names.add(local_name(name))
             self._inner[key] = None if "*" in wanted else tuple(sorted(names))
         return self._inner[key]
-
