@@ -26,6 +26,7 @@ from thresher.core.errors import (
     TransientLLMError,
 )
 from thresher.core.limits import ReportedLimits
+from thresher.core.logging import get_logger
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.prices import Prices
@@ -36,6 +37,8 @@ from thresher.llm.rate_headers import read_rate_headers
 
 if TYPE_CHECKING:
     import openai
+
+log = get_logger(__name__)
 
 CHECK_TIMEOUT = 5.0  # seconds
 _MAX_ENVELOPES = 32
@@ -166,7 +169,8 @@ class OpenAIClient:
                 return False
             self._dialect, change = adapted
             self.fallbacks += (f"{change}: {self._address} refused ({refusal.status}): {refusal.message}",)
-            return True
+        log.info("fallback", change=change, resource=self.resource, status=refusal.status)
+        return True
 
     def _reply(self, response: Response, limits: ReportedLimits, requests: int) -> ModelReply:
         document = self._document(response, limits)
