@@ -43,15 +43,16 @@ class LogOptions:
     secrets: Sequence[str] = ()
 
 
-class _Threshold:
-    """The level below which nothing is written."""
+class _Configured:
+    """What holds for this process: the level below which nothing is written, and the file that is open."""
 
-    number = WARNING
+    threshold = WARNING
+    file: TextIO | None = None
 
 
 def is_logged(level: int) -> bool:
     """Whether events of a level are written: to ask before a line that would be made for every item."""
-    return level >= _Threshold.number
+    return level >= _Configured.threshold
 
 
 def configure_logging(options: LogOptions | None = None) -> None:
@@ -61,8 +62,9 @@ def configure_logging(options: LogOptions | None = None) -> None:
         BadConfiguration: the log file cannot be written.
     """
     options = options or LogOptions()
-    stream = _opened(options.file) if options.file is not None else sys.stderr
-    _Threshold.number = logging.getLevelNamesMapping()[options.level.upper()]
+    file = _opened(options.file) if options.file is not None else None
+    stream = file or sys.stderr
+    _Configured.threshold = logging.getLevelNamesMapping()[options.level.upper()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -73,11 +75,15 @@ def configure_logging(options: LogOptions | None = None) -> None:
             _explain_exception,
             _Safely(_renderer(options.log_format, stream), Redaction(options.secrets)),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_Threshold.number),
+        wrapper_class=structlog.make_filtering_bound_logger(_Configured.threshold),
         logger_factory=_lines_on(stream),
         cache_logger_on_first_use=False,  # tests and long processes configure again
     )
     _hear_libraries()
+    if _Configured.file is not None:
+        with suppress(OSError):
+            _Configured.file.close()
+    _Configured.file = file
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
@@ -197,7 +203,8 @@ class Redaction:
 
 def _forms(secret: str) -> set[str]:
     """How a secret may stand in a line: as it is, in an address, in JSON, in Python's notation."""
-    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+    escaped = (json.dumps(secret), _json(secret), repr(secret))
+    return {secret, quote(secret, safe=""), *(form[1:-1] for form in escaped)}
 
 
 class _Libraries(logging.Handler):

@@ -97,7 +97,7 @@ def _say_circuit(event: CircuitChanged) -> None:
 
 
 def _say_concurrency(event: ConcurrencyChanged, told: _Told) -> None:
-    last = event.before if told.concurrency is None else told.concurrency
+    last = told.concurrency = told.concurrency or event.before
     if abs(event.now - last) < max(NOTABLE * last, 1):
         return
     told.concurrency = event.now

@@ -20,7 +20,7 @@ FORMATS = pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     yield
-    configure_logging()
+    configure_logging()  # closes the file
     structlog.reset_defaults()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -76,9 +77,9 @@ def test_a_circuit_tells_each_change_of_its_state_once() -> None:
 
 
 def test_a_lower_concurrency_is_told() -> None:
-    heard, clock = list[ResourceEvent](), Clock()
+    heard = list[ResourceEvent]()
     limits = ResourceLimits(concurrency=30, breaker=BreakerPolicy(failures=100))
-    gate = Gate("m", limits, clock, [heard.append])
+    gate = Gate("m", limits, listeners=[heard.append])
     for _ in range(30):
         heard_of(gate, TransientLLMError("x"))
     assert [event for event in heard if isinstance(event, ConcurrencyChanged)] == [ConcurrencyChanged("m", 30, 20)]
@@ -127,10 +128,12 @@ def test_news_come_one_at_a_time_in_their_order_whoever_tells_them() -> None:
 
 
 @pytest.fixture
-def log_file(tmp_path: Path) -> Path:
+def log_file(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "log"
     configure_logging(LogOptions("info", "json", file))
-    return file
+    yield file
+    configure_logging()  # closes the file
+    structlog.reset_defaults()
 
 
 def test_the_log_says_what_changed_and_counts_refusals_once_a_second(log_file: Path) -> None:
@@ -143,7 +146,6 @@ def test_the_log_says_what_changed_and_counts_refusals_once_a_second(log_file: P
     for before, now in ((64, 62), (62, 50), (50, 52), (52, 64)):
         write(ConcurrencyChanged("m", before, now))
     write(RequestEnded("m", 0.0, 1.0, 0.0, None, None))
-    structlog.reset_defaults()
     lines = [json.loads(line) for line in log_file.read_text("utf-8").splitlines()]
     assert [(line["event"], line["level"]) for line in lines] == [
         ("rate limited", "info"),
