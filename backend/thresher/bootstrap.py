@@ -25,6 +25,7 @@ from thresher.engine.resource_log import ResourceLog
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
+from thresher.llm.cache import CACHED_ANSWERS, AnswerCache
 from thresher.llm.client import ModelClient
 from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
@@ -33,16 +34,19 @@ from thresher.llm.providers.structural import StructuralClient
 from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits, NodeConfiguration, NodeReader
 from thresher.workflows.discovery.discovery_workflow import KIND
+from thresher.workflows.discovery.node_reader import Ladder
 
 if TYPE_CHECKING:
     from thresher.llm.providers.openai import AzureServer, OpenAIServer
 
 DEFAULT_MODEL = "gpt-4o-mini"
 _M_ARENA_MAX = -8  # malloc.h
+_MEGABYTE = 1024**2
 
 
 @contextmanager
@@ -63,9 +67,15 @@ def open_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager]:
         db.close()
 
 
-def make_store(settings: Settings, db: ThreadSafeDatabaseManager) -> SqlStore:
-    """The store of runs, with the record writer of every workflow."""
-    return SqlStore(db, {KIND: insert_node_facts}, keep_payloads=settings.keep_payloads)
+def make_store(settings: Settings, db: ThreadSafeDatabaseManager, answers: CachedAnswers | None = None) -> SqlStore:
+    """The store of runs, with the record writer of every workflow and that of the answers that are kept."""
+    writers = {KIND: insert_node_facts, CACHED_ANSWERS: (answers or make_answers(settings, db)).write}
+    return SqlStore(db, writers, keep_payloads=settings.keep_payloads)
+
+
+def make_answers(settings: Settings, db: ThreadSafeDatabaseManager) -> CachedAnswers:
+    """The table of kept answers, within its bound."""
+    return CachedAnswers(db, settings.cache_max_mb * _MEGABYTE)
 
 
 def choose_mode(settings: Settings, *, sequential: bool = False) -> tuple[Mode, str]:
@@ -196,9 +206,12 @@ def make_reader(
     client: ModelClient | None = None,
     run: Run | None = None,
     configuration: NodeConfiguration | None = None,
-    ladder: AnswerLadder | None = None,
+    ladder: Ladder | None = None,
 ) -> NodeReader:
-    """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node."""
+    """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node.
+
+    ``ladder`` asks the model: anew for every subtree, unless it is a ``Discovery.cache``.
+    """
     details = run.details if run is not None else {}
     document = {
         "message": details.get("message_root"),
@@ -326,7 +339,26 @@ class Discovery:
     @cached_property
     def store(self) -> SqlStore:
         """The store of runs."""
-        return make_store(self.settings, self.db)
+        return make_store(self.settings, self.db, self.answers)
+
+    @cached_property
+    def answers(self) -> CachedAnswers:
+        """The table of kept answers, closed with the database."""
+        answers = make_answers(self.settings, self.db)
+        self.closing.callback(answers.close)
+        return answers
+
+    @cached_property
+    def cache(self) -> AnswerCache | None:
+        """Answers that are asked for once; None where it is switched off, or where asking costs nothing."""
+        is_free = choose_provider(self.settings) is Provider.STRUCTURAL
+        return None if is_free or not self.settings.cache_answers else AnswerCache(self.answers, self.ladder)
+
+    @cached_property
+    def ladder(self) -> AnswerLadder:
+        """Who asks the model, for all runs of this process."""
+        settings = self.settings
+        return AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
 
     @cached_property
     def client(self) -> ModelClient:
@@ -338,11 +370,9 @@ class Discovery:
     @cached_property
     def runner(self) -> Runner:
         """The runner of discoveries."""
-        settings = self.settings
-        ladder = AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
 
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
-            return make_reader(self.settings, self.client, run, configuration, ladder)
+            return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         options = make_runner_options(self.settings)
         resources = make_resources(self.settings, self.observers.of_resources)

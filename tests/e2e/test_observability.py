@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import urllib.request
 from pathlib import Path
 
 import pytest
 from command import Finished, Thresher
+from sqlalchemy import make_url
 from tests.collector import running_collector
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -21,7 +23,7 @@ PERSONAL = (
 PLANTED = (KEY, PASSWORD, TOKEN, *PERSONAL)
 
 
-def planted_document(folder: Path, count: int = 40) -> Path:
+def planted_document(folder: Path, count: int = 24) -> Path:
     """Passengers with everything that must not be told; each differs, so that each is asked for."""
     pax = "".join(
         f"<Pax><PaxID>P{number}</PaxID><Individual><GivenName>Plantana</GivenName><Surname>Mustermannova</Surname>"
@@ -55,9 +57,10 @@ def assert_nothing_planted(*told: str) -> None:
         assert not [planted for planted in PLANTED if planted in text]
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_no_secret_and_no_personal_data_is_told_whatever_goes_wrong(
-    thresher: Thresher, tmp_path: Path, log_format: str
+    thresher: Thresher, tmp_path: Path, postgres_url: str, log_format: str
 ) -> None:
     document, log = planted_document(tmp_path), tmp_path / "thresher.log"
     faults = {"error_500": 0.1, "drop": 0.05, "truncate": 0.1, "prose": 0.1, "html": 0.05, "lie": 0.3}
@@ -69,13 +72,14 @@ def test_no_secret_and_no_personal_data_is_told_whatever_goes_wrong(
         port = free_port()
         environment = {
             **by_faulty(server),
+            "DATABASE_URL": make_url(postgres_url).set(password=PASSWORD).render_as_string(hide_password=False),
             "LOG_FORMAT": log_format,
             "LOG_FILE": str(log),
             "METRICS_PORT": str(port),
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
         }
         process = thresher.start("discover", document, "--path", "//Pax", "--json", **environment)
-        while process.poll() is None:
+        while not has_ended(process):
             pages += scraped(port)
         out, err = process.communicate(timeout=60)
     assert process.returncode in (0, 3), err
@@ -86,18 +90,18 @@ def test_no_secret_and_no_personal_data_is_told_whatever_goes_wrong(
     assert any("thresher_attempts_total" in page for page in pages)
     spans = b"".join(collector.bodies).decode("utf-8", "replace")
     assert collector.spans()
-    shown = thresher("show", run)
-    assert_nothing_planted(err, lines, *pages, spans, shown.out, shown.err)
-    assert "Plantana" in thresher("facts", run).out, "the values were there to be told"
+    shown = [thresher(command, run, DATABASE_URL=postgres_url) for command in ("show", "dead")]
+    assert_nothing_planted(err, lines, *pages, spans, *(text for one in shown for text in (one.out, one.err)))
+    facts = thresher("facts", run, DATABASE_URL=postgres_url)
+    assert "Plantana" in facts.out, "the values were there to be told"
 
 
-def test_a_defect_is_logged_without_the_values_that_it_quotes(thresher: Thresher, tmp_path: Path) -> None:
-    """A server that quotes the prompt in its refusals, with secrets in the database's address."""
+def test_a_node_that_is_given_up_is_logged_without_what_is_in_it(thresher: Thresher, tmp_path: Path) -> None:
     document = planted_document(tmp_path, 3)
     with running_model_server(fail_matching="Plantana", fail_status=400) as server:
-        environment = {**by_faulty(server), "DATABASE_URL": f"sqlite:///x.db?timeout={len(KEY)}", "LOG_FORMAT": "json"}
-        done = thresher("discover", document, "--path", "//Pax", "--quiet", **environment)
+        done = thresher("discover", document, "--path", "//Pax", "--quiet", **by_faulty(server), LOG_FORMAT="json")
     assert done.code == 1
+    assert "item dead" in done.err
     assert_nothing_planted(done.err)
 
 
@@ -135,6 +139,15 @@ def refused(done: Finished, beginning: str) -> None:
     assert done.code == 2, done.err
     assert done.err.startswith(f"Error: {beginning}")
     assert done.err.count("\n") == 1
+
+
+def has_ended(process: subprocess.Popen[str]) -> bool:
+    """Whether it ends within a moment."""
+    try:
+        process.wait(timeout=0.2)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -97,7 +97,12 @@ def _nodes(result: Mapping[str, Any]) -> str:
         parts.append(f"{result['subtrees_matched']:,} subtrees, the large ones split")
     parts.extend(
         f"{result[key]:,} {word}"
-        for key, word in (("nodes_skipped", "skipped"), ("nodes_failed", "FAILED"), ("nodes_open", "still open"))
+        for key, word in (
+            ("nodes_skipped", "skipped"),
+            ("nodes_failed", "FAILED"),
+            ("nodes_cancelled", "cancelled"),
+            ("nodes_open", "still open"),
+        )
         if result[key]
     )
     if result.get("limit") is not None:
@@ -119,6 +124,8 @@ def _reader(result: Mapping[str, Any]) -> str:
     if result["provider"] == "structural":
         return "structural (no model: texts and attributes as they stand)"
     used = f"{result['requests']:,} requests, {result['tokens']:,} tokens"
+    if result["cache_hits"]:
+        used += f", {result['cache_hits']:,} answers from the cache"
     return f"{result['provider']} {result['model']}, {used}, {_cost(result['cost_usd'])}"
 
 
@@ -139,8 +146,11 @@ def _time(result: Mapping[str, Any]) -> str:
 def _run(result: Mapping[str, Any]) -> str:
     run_id = result["run_id"]
     hint = f"`thresher facts {run_id}` prints all facts"
-    if result["nodes_open"]:
+    if result["status"] == "cancelled":
+        hint = f"`thresher retry {run_id} --cancelled` brings the cancelled nodes back"
+    elif result["nodes_open"]:
         hint = f"`thresher resume {run_id}` goes on"
     elif result["nodes_failed"]:
         hint = f"`thresher retry {run_id}` tries the failed nodes again"
-    return f"{run_id} {result['status']}; {hint}"
+    priority = "" if result["priority"] == "normal" else f", priority {result['priority']}"
+    return f"{run_id} {result['status']}{priority}; {hint}"

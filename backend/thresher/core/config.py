@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     answer_max_value_length: int | None = Field(default=None, ge=1)
     mask_pii: bool = True
     prices_file: Path | None = None
+    cache_answers: bool = True
+    cache_max_mb: int = Field(default=256, ge=1, le=1_048_576)
 
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)

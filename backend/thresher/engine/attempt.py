@@ -24,7 +24,17 @@ from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
+from thresher.engine.work import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    Completion,
+    ItemStatus,
+    JsonObject,
+    Outcome,
+    Run,
+    Usage,
+)
 
 log = get_logger(__name__)
 
@@ -40,9 +50,10 @@ class Context:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
+        self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
-        self._turn = Turn(run.run_id)
+        self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
@@ -51,6 +62,10 @@ class Context:
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
+
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row of another table, written with the end of this attempt."""
+        self.attachments.setdefault(kind, []).append(row)
 
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
@@ -120,7 +135,7 @@ class Attempts:
         if error is None:
             record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
             status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
-            return Completion(claim, status, record, outcome)
+            return Completion(claim, status, record, outcome, attachments=context.attachments)
         return self._failed(claim, error, context, (started_at, duration))
 
     def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
@@ -140,20 +155,19 @@ class Attempts:
             error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
             raw_answer=context.raw_answer,
         )
-        if interrupted or fatal:
-            return Completion(claim, ItemStatus.PENDING, record)
-        return self._retried_or_dead(claim, error, record)
+        pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
+        return pending if interrupted or fatal else self._retried_or_dead(pending, error)
 
-    def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
+    def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
+        claim, counts = pending.claim, not isinstance(error, Postponed)
         delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
-        counts = not isinstance(error, Postponed)
+        ended = replace(pending, counts_as_failure=counts)
         said = {"error": type(error).__name__, "reason": own_words(error), "failures": claim.failures + counts}
         if delay is None:
             log.info("item dead", **said)
-            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=counts)
+            return replace(ended, status=ItemStatus.DEAD)
         log.info("item retried", delay_s=round(delay, 3), **said)
-        retry_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=counts)
+        return replace(ended, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from thresher.engine.work import Counts, ItemStatus, JsonValue, Mode, Run, RunReport, Usage
+from thresher.engine.work import Counts, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
 
 DURATIONS_KEPT = 100  # for the estimate of the time left
 
@@ -69,11 +69,12 @@ class ItemFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunStopping:
-    """No item starts any more; ``in_hand`` are being finished."""
+    """No item starts any more; ``in_hand`` are being finished. ``request``: where another process asked for it."""
 
     run_id: str
     reason: str
     in_hand: int
+    request: RunRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)

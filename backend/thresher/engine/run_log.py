@@ -26,7 +26,7 @@ class RunLog:
                 if is_logged(DEBUG) and event.status is not ItemStatus.PENDING:
                     _say_item(event)
             case RunStopping():
-                log.info("run stopping", in_hand=event.in_hand)
+                log.info("run stopping", in_hand=event.in_hand, request=str(event.request) if event.request else None)
             case RunFinished():
                 _say_end(event.report)
 

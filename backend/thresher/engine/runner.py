@@ -11,7 +11,7 @@ from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
 from thresher.core.correlation import Correlation, carried, correlated
-from thresher.core.errors import ThresherError, own_words
+from thresher.core.errors import StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
 from thresher.engine.control import RunControl
@@ -21,9 +21,10 @@ from thresher.engine.ownership import is_dead, this_process
 from thresher.engine.planner import Planner
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished, RunStarted, RunStopping, Tally
+from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.run_log import RunLog
-from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunStatus
+from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunRequest, RunStatus
 
 log = get_logger(__name__)
 
@@ -73,8 +74,12 @@ class Runner:
     ) -> RunReport:
         """Works on a run until it is finished or stopped; begins it, or goes on where it was left.
 
+        A run that is asked to pause or to cancel, by whatever process, is stopped like by ``control``; one that is
+        still asked to from earlier stops at once (``Store.withdraw`` takes a request back).
+
         Raises:
             NotFound: no such run.
+            StateConflict: the run is cancelled.
             KeyboardInterrupt: asked twice to stop; the run is paused, items in hand are pending again.
             ThresherError: the store itself failed.
         """
@@ -108,6 +113,9 @@ class _Session:
         self._owner = this_process()
         self._held: dict[int, Claim] = {}  # leased by this session and not yet ended
         self._run = self._store.get_run(run_id)
+        if self._run.status is RunStatus.CANCELLED:
+            raise StateConflict(f"Run {run_id} is cancelled.")
+        control.heed(self._run.requested)
         self._recover()
         self._resumed = self._run.started_at is not None
         self._store.set_run_status(run_id, RunStatus.RUNNING)
@@ -128,7 +136,7 @@ class _Session:
         self._emit(RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot()))
         executor.start(self._work_in_place, self._control.wake)
         try:
-            with self._leases_kept(), self._planner.running(self._control, self._emit, first=executor.plans_first):
+            with self._kept_and_heeded(), self._planner.running(self._control, self._emit, first=executor.plans_first):
                 self._loop()
                 self._drain()
         except BaseException as error:
@@ -183,7 +191,8 @@ class _Session:
         """After a stop: waits for what is in hand."""
         if not self._control.stopping.is_set():
             return
-        self._emit(RunStopping(self._run.run_id, self._control.reason or "", self._attempts.in_hand))
+        control, in_hand = self._control, self._attempts.in_hand
+        self._emit(RunStopping(self._run.run_id, control.reason or "", in_hand, control.request))
         while self._executor.in_hand():
             self._control.wait(self._options.poll)
 
@@ -200,8 +209,9 @@ class _Session:
                 log.warning("run not marked as stopped", error=type(failure).__name__, reason=own_words(failure))
 
     def _end(self) -> RunReport:
-        """Gives back what is still held, stores the report and tells it."""
+        """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
         self._store.release(tuple(self._held.values()))
+        self._control.heed(self._store.settle(self._run.run_id))
         report = self._report(self._run.run_id)
         self._store.end_run(report)
         self._emit(RunFinished(report))
@@ -270,6 +280,11 @@ class _Session:
     # -- leases ---------------------------------------------------------------------------------------------
 
     @contextmanager
+    def _kept_and_heeded(self) -> Iterator[None]:
+        with self._leases_kept(), requests_heeded(self._store, self._run.run_id, self._control):
+            yield
+
+    @contextmanager
     def _leases_kept(self) -> Iterator[None]:
         """Renews this process's leases in a thread of its own while inside."""
         ended = ThreadEvent()
@@ -320,10 +335,15 @@ class _Session:
         )
 
     def _status(self, counts: Counts) -> RunStatus:
+        unfinished = counts.open > 0 or not self._planner.complete
+        if self._control.request is RunRequest.CANCEL and (unfinished or counts.cancelled):
+            return RunStatus.RUNNING if counts.running else RunStatus.CANCELLED
         if self._control.error is not None:
             return RunStatus.FAILED
-        if counts.open or not self._planner.complete:
-            return RunStatus.PAUSED
+        if unfinished:  # what runs now is in another session's hand, and the last one out says how the run ended
+            return RunStatus.RUNNING if counts.running else RunStatus.PAUSED
+        if counts.cancelled:
+            return RunStatus.CANCELLED
         if counts.dead:
             return RunStatus.PARTIAL if counts.succeeded else RunStatus.FAILED
         return RunStatus.SUCCEEDED

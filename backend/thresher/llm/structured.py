@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
@@ -103,6 +104,21 @@ class AnswerLadder:
         if self._hedge is None:
             return ask(_nobody, True), _NOTHING_MORE  # noqa: FBT003 # see hedging.Ask
         return self._hedge.send(ask)
+
+    def recall(
+        self, text: str, request: ModelRequest, validate: Callable[[str], T], origin: tuple[str, Usage]
+    ) -> Answer[T] | None:
+        """An answer that was accepted earlier, read anew; None where ``validate`` no longer takes it.
+
+        ``origin``: the model, and what it counts as to get the answer this time.
+        """
+        rung = Rung.STRICT
+        for candidate in chain([text], repairs(text, request.schema.schema)):
+            try:
+                return Answer(validate(candidate), rung, text, *origin)
+            except ValueError:
+                rung = Rung.REPAIRED
+        return None
 
 
 def _nobody() -> None:

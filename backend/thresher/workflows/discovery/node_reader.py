@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from lxml import etree
 
@@ -17,11 +17,13 @@ from thresher.llm.grounding import ground, ground_record, read_as_written
 from thresher.llm.masking import Masker, Pseudonyms
 from thresher.llm.providers.structural import parse_subtree
 from thresher.llm.schema import RecordSchema, ResponseSchema
-from thresher.llm.structured import AnswerLadder
+from thresher.llm.structured import Answer, AnswerLadder
 from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
 from thresher.workflows.discovery.configurations import NodeConfiguration
 from thresher.workflows.discovery.node_facts import FactValue, NodeFact
 from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_FACTS_SMALL, NODE_RECORD, Prompt, load_prompt
+
+T = TypeVar("T")
 
 _NOTHING_HIDDEN = Pseudonyms()
 
@@ -52,6 +54,15 @@ class AnswerBounds:
     temperature: float = 0.0
 
 
+class Ladder(Protocol):
+    """Who gets an answer: see ``llm.structured.AnswerLadder``."""
+
+    def ask(
+        self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
+    ) -> Answer[T]:
+        """Returns an answer that ``validate`` accepts."""
+
+
 class NodeReader:
     """Reads subtrees of one path of one document: prompt, schema and client are the same for all of them.
 
@@ -66,8 +77,9 @@ class NodeReader:
         bounds: AnswerBounds | None = None,
         document: Mapping[str, str | None] | None = None,
         configuration: NodeConfiguration | None = None,
-        ladder: AnswerLadder | None = None,
+        ladder: Ladder | None = None,
     ) -> None:
+        """``ladder`` asks the model; an ``AnswerCache`` asks only where no answer is known."""
         self._client = client
         self._masker = masker if client.leaves_machine else None
         self._bounds = bounds or AnswerBounds()
