@@ -69,6 +69,20 @@ WorkersOption = Annotated[
 ProviderOption = Annotated[
     ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="Spend no more than this over all FILEs: 0.50 or $0.50 (US dollars), 200000tokens or 200ktokens.",
+    ),
+]
+NewBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="A new budget for the whole run, with what is spent already: $0.50, 200ktokens, or none.",
+    ),
+]
 ModelOption = Annotated[str | None, typer.Option(help="Name of the model (default: LLM_MODEL).")]
 
 
@@ -111,6 +125,11 @@ def discover(
         bool,
         typer.Option("--no-cache", help="Ask the model anew for every subtree, and keep no answer (CACHE_ANSWERS)."),
     ] = False,
+    budget: BudgetOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Estimate requests, tokens, cost and time; send nothing, store nothing."),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -118,7 +137,8 @@ def discover(
 
     Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
 
-    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted (`thresher resume` goes on).
+    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed or the budget is used up, 130 interrupted
+    (`thresher resume` goes on).
     """
     with failures_explained():
         from thresher.cli import discover as command
@@ -127,7 +147,12 @@ def discover(
         settings = _settings(
             max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
         )
-        wanted = command.Wanted(files, path or (), config, limit, sequential)
+        wanted = command.Wanted(files, path or (), config, limit, sequential, command.budget_of(budget))
+        if dry_run:
+            from thresher.cli.estimate import print_estimates
+
+            print_estimates(settings, wanted, as_json=as_json)
+            return
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
@@ -136,6 +161,7 @@ def resume(
     run: RunArgument,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
+    budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -144,7 +170,8 @@ def resume(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        code = command.resume(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        session = command.Session(sequential, command.change_of(budget))
+        code = command.resume(_settings(max_parallel_nodes=workers), run, session, output)
         command.finish(code)
 
 
@@ -153,6 +180,7 @@ def retry(
     run: RunArgument,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
+    budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -161,7 +189,8 @@ def retry(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        code = command.retry(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        session = command.Session(sequential, command.change_of(budget))
+        code = command.retry(_settings(max_parallel_nodes=workers), run, session, output)
         command.finish(code)
 
 

@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
+from thresher.cli.budget import BudgetChange, Purse, check_price, is_exhausted, note_on, way_on
 from thresher.cli.failures import ExitCode, exit_code_of, say
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
+from thresher.engine.budget import Budget
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.progress import Listener
 from thresher.engine.work import Mode, Run, RunReport, RunStatus
@@ -54,6 +56,25 @@ class Wanted:
     config: Path | None = None
     limit: int | None = None
     sequential: bool = False
+    budget: Budget | None = None
+
+
+def budget_of(text: str | None) -> Budget | None:
+    """What ``--budget`` says.
+
+    Raises:
+        BadConfiguration: it is no budget.
+    """
+    return None if text is None else Budget.parse(text)
+
+
+def change_of(text: str | None) -> BudgetChange | None:
+    """What ``--budget`` says of a run that goes on.
+
+    Raises:
+        BadConfiguration: it is no budget.
+    """
+    return BudgetChange.read(text)
 
 
 def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
@@ -63,53 +84,75 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     with open_discovery(settings) as discovery:
         request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
         mode = choose_mode(discovery.settings, sequential=wanted.sequential)
-        for file in wanted.files:
-            code = _discover_one(discovery, replace(request, path=file), mode, output)
+        purse = Purse(wanted.budget)
+        for number, file in enumerate(wanted.files, start=1):
+            code = _discover_one(discovery, replace(request, path=file), mode, purse, output)
             if code is ExitCode.INTERRUPTED:
                 return code
             worst = _worse(worst, code)
+            if purse.is_empty and number < len(wanted.files):
+                say(f"Not begun, since the budget is used up: {len(wanted.files) - number} further files.")
+                return _worse(worst, ExitCode.PARTIAL)
     return worst
 
 
-def _discover_one(discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], output: Output) -> ExitCode:
+def _discover_one(
+    discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], purse: Purse, output: Output
+) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
         new = DiscoveryWorkflow.prepare(request, *mode)
+        check_price(discovery.client, purse.budget)
         discovery.client.check()
     except (BadInput, FatalError) as error:
         _print_refusal(request.path, error, output)
         return exit_code_of(type(error).__name__)
     client = discovery.client
-    run = discovery.store.create_run(replace(new, provider=client.provider, model=client.model))
-    return work_on(discovery, run, output)
+    if note := note_on(client, purse.budget):
+        say(note)
+    new = replace(new, provider=client.provider, model=client.model, budget=purse.budget)
+    run = discovery.store.create_run(new)
+    code = work_on(discovery, run, output)
+    purse.pay(discovery.store.totals(run.run_id).usage, discovery.store.get_run(run.run_id).error)
+    return code
 
 
-def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How a run goes on: as this process is set, not as the earlier one was. ``budget`` None: as it is."""
+
+    sequential: bool = False
+    budget: BudgetChange | None = None
+
+
+def resume(settings: Settings, run_id: str, session: Session, output: Output) -> ExitCode:
     """Goes on with a run that was interrupted, killed or failed as a whole."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
         counts = discovery.store.counts(run.run_id)
         if run.planning_complete and not counts.open:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
-        return _go_on(discovery.read_as(run), run, output, sequential=sequential)
+        return _go_on(discovery.read_as(run), run, session, output)
 
 
-def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
+def retry(settings: Settings, run_id: str, session: Session, output: Output) -> ExitCode:
     """Tries the dead items of a run again, with fresh retries."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
-        return _go_on(discovery.read_as(run), run, output, sequential=sequential, revive=True)
+        return _go_on(discovery.read_as(run), run, session, output, revive=True)
 
 
-def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool, revive: bool = False) -> ExitCode:
-    """A further session works as this process is set, not as the earlier one was."""
+def _go_on(discovery: Discovery, run: Run, session: Session, output: Output, *, revive: bool = False) -> ExitCode:
+    budget = run.budget if session.budget is None else session.budget.budget
+    check_price(discovery.client, budget)
     discovery.client.check()
     if revive:
         retry_dead(discovery.db, run.run_id)
-    mode, reason = choose_mode(discovery.settings, sequential=sequential)
+    mode, reason = choose_mode(discovery.settings, sequential=session.sequential)
     discovery.store.set_run_mode(run.run_id, mode, reason)
+    discovery.store.set_run_budget(run.run_id, budget)
     return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)
 
 
@@ -135,7 +178,8 @@ def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
         say(f"Note: {change}")
     result = _print_result(discovery, report, output)
     if report.error is not None:
-        say(f"Error: {report.error['message']}")
+        hint = f" {way_on(result)}" if is_exhausted(report.error) else ""
+        say(f"Error: {report.error['message']}{hint}")
         return exit_code_of(str(report.error["class"]))
     if report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         say(_failed_nodes(result))

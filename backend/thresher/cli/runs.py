@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thresher.bootstrap import open_discovery
+from thresher.cli.costs import costs_of, print_costs
 from thresher.cli.discover import result_of
 from thresher.cli.formats import duration
 from thresher.cli.summary import print_summary
@@ -84,8 +85,11 @@ def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
             errors=totals.errors,
             error=run.error,
         )
-        result = result_of(discovery, report)
+        result = result_of(discovery, report) | {"costs": costs_of(discovery.db, run)}
     if as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
-    else:
-        print_summary(result, Console(highlight=False))
+        return
+    console = Console(highlight=False)
+    if result["requests"] or result["cache_hits"]:
+        print_costs(result["costs"], console)
+    print_summary(result, console)

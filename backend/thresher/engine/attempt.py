@@ -95,6 +95,7 @@ class Attempts:
         policy: RetryPolicy,
         control: RunControl,
         resources: Resources,
+        *,
         ledger: Ledger,
     ) -> None:
         self.peak = 0

@@ -125,8 +125,8 @@ class Ledger:
 
     def _exhausted(self, budget: Budget, worst: int) -> BudgetExhausted:
         return BudgetExhausted(
-            f"The budget of {budget.shown(budget.atoms)} is used up: {budget.shown(self._spent)} are spent, "
-            f"and the next request may take up to {budget.shown(worst)}."
+            f"The budget of {budget.shown(budget.atoms)} does not cover a further request: "
+            f"{budget.shown(self._spent)} are spent, and it may take up to {budget.shown(worst)}."
         )
 
     def _call_next(self) -> None:

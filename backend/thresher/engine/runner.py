@@ -103,7 +103,7 @@ class _Session:
         workflow = runner.workflow
         counts, complete = self._counts(), self._run.planning_complete
         self._tally = Tally(counts, planning_complete=complete, workers=executor.workers)
-        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger)
+        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
 
     def work(self) -> RunReport:

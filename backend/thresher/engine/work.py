@@ -66,7 +66,7 @@ class Usage:
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
     cache_hits: int = 0
-    prompt_bytes: int = 0
+    prompt_bytes: int = field(default=0, compare=False)  # measured, not spent
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None

@@ -151,7 +151,7 @@ def test_many_threads_spend_a_budget_to_its_end_and_no_further() -> None:
     assert most <= 1000
     assert 1000 - 90 < ledger.spent <= 1000
     assert ledger.reserved == 0
-    assert refused[0].startswith("The budget of 1,000 tokens is used up: 9")
+    assert refused[0].startswith("The budget of 1,000 tokens does not cover a further request: 9")
 
 
 def test_a_request_that_does_not_fit_yet_waits_for_those_under_way_and_the_later_ones_wait_behind_it() -> None:
