@@ -10,9 +10,10 @@ import pytest
 import typer
 from pages import ROOT, code, headings, rows, section, text_of
 
-from thresher.cli.app import FactFormat, ProviderName, app
+from thresher.cli.app import FactFormat, PriorityName, ProviderName, app
 from thresher.cli.failures import ExitCode
 from thresher.core.config import Provider
+from thresher.engine.work import Priority
 
 CLI = "docs/reference/cli.md"
 HELP = {"--help", "-h"}
@@ -69,7 +70,8 @@ def test_defaults_and_choices_are_the_program_s() -> None:
                 shown = getattr(default, "value", default)
                 assert re.search(rf"(`{shown}` \(default\)|Default: `?{shown}`?[;. ])", row[-1]), (name, row)
     assert {provider.value for provider in ProviderName} == {provider.value for provider in Provider}
-    for choice in (*ProviderName, *FactFormat):
+    assert [name.value for name in PriorityName] == [priority.label for priority in Priority]
+    for choice in (*ProviderName, *FactFormat, *PriorityName):
         assert f"`{choice.value}`" in text_of(CLI)
 
 

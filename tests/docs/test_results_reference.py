@@ -9,14 +9,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pages import ROOT, code, rows, section, text_of
 
+from thresher.cli.control import state_of
+from thresher.cli.dead import dead_letter
 from thresher.cli.facts import CSV_COLUMNS
 from thresher.core.config import Settings
+from thresher.engine.work import AttemptRecord, AttemptStatus, Counts, Mode, Run, RunStatus
+from thresher.persistence.repositories.items import DeadLetter
 from thresher.workflows.discovery import NodeConfiguration, NodeProcessingResult
 from thresher.workflows.discovery.configurations import ConfigurationFile
 
@@ -77,6 +82,30 @@ def test_keys_of_a_run_in_the_list(result: dict[str, Any], thresher: Command) ->
     (run,) = json.loads(thresher("runs", "--json"))
     assert run["run_id"] == result["run_id"]
     assert documented("A run in the list") == list(run)
+
+
+def test_keys_of_a_change(result: dict[str, Any], thresher: Command) -> None:
+    change = json.loads(thresher("watch", result["run_id"], "--json"))
+    assert documented("A change of a run") == list(change)
+
+
+def test_keys_of_a_dead_letter() -> None:
+    letter = DeadLetter(1, "a", "E", "m", 1, None)
+    attempt = AttemptRecord(1, AttemptStatus.FAILED, datetime.now(UTC), 0.1)
+    found = dead_letter("r1", letter, [attempt])
+    assert documented("A dead letter") == list(found)
+    (attempts,) = (cells for cells in rows(section(RESULT, "A dead letter")) if code(cells[0]) == ["attempts"])
+    assert [name for name in code(attempts[1]) if name not in set(AttemptStatus)] == list(found["attempts"][0])
+
+
+def test_keys_of_a_request() -> None:
+    now = datetime.now(UTC)
+    run = Run(
+        "r1", "k", "w", RunStatus.PAUSED, Mode.PARALLEL, "", None, None, {}, {}, {}, None, None, 0,
+        planning_complete=True, elapsed_seconds=0.0, created_at=now, started_at=None, finished_at=None,
+    )  # fmt: skip
+    (row,) = (cells for cells in rows(section("docs/reference/cli.md", "thresher pause")) if "--json" in cells[0])
+    assert code(row[1]) == list(state_of(run, Counts()))
 
 
 def test_keys_of_an_evaluation(result: dict[str, Any], thresher: Command, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_no_node_fails_at_the_limit_and_few_requests_are_refused(
 
 
 def test_a_limit_that_is_set_is_never_met(thresher: Thresher, tmp_path: Path) -> None:
-    with running_model_server(rate=RATE, burst=5, latency=0.02) as server:
+    with running_model_server(rate=RATE, burst=30, latency=0.02) as server:
         settings = {**by_model(server), "REQUESTS_PER_MINUTE": str(60 * RATE * 0.9)}
         done = thresher("discover", pax_document(tmp_path, 60), *PAX, "--workers", "32", "--json", **settings)
         assert server.stats()["rate_limited"] == 0

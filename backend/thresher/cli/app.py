@@ -46,6 +46,14 @@ class ProviderName(StrEnum):
     LOCAL = "local"
 
 
+class PriorityName(StrEnum):
+    """Which of several runs goes first."""
+
+    IMMEDIATE = "immediate"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class FactFormat(StrEnum):
     """How facts are written."""
 
@@ -82,6 +90,14 @@ NewBudgetOption = Annotated[
         metavar="AMOUNT",
         help="A new budget for the whole run, with what is spent already: $0.50, 200ktokens, or none.",
     ),
+]
+ErrorClassOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Only nodes that failed with this error, such as RateLimited. May be given several times."),
+]
+NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Only ask; do not wait until it has taken effect.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, help="Seconds to wait for the nodes in hand; then exit code 1, the request stays.")
 ]
 ModelOption = Annotated[str | None, typer.Option(help="Name of the model (default: LLM_MODEL).")]
 
@@ -130,6 +146,9 @@ def discover(
         bool,
         typer.Option("--dry-run", help="Estimate requests, tokens, cost and time; send nothing, store nothing."),
     ] = False,
+    priority: Annotated[
+        PriorityName, typer.Option(help="Which run goes first where several wait for the same model.")
+    ] = PriorityName.NORMAL,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -137,17 +156,20 @@ def discover(
 
     Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
 
-    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed or the budget is used up, 130 interrupted
-    (`thresher resume` goes on).
+    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed or the budget is used up, 130 interrupted, paused
+    (`thresher resume` goes on) or cancelled.
     """
     with failures_explained():
         from thresher.cli import discover as command
+        from thresher.engine.work import Priority
 
         cache_answers = False if no_cache else None
         settings = _settings(
             max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
         )
-        wanted = command.Wanted(files, path or (), config, limit, sequential, command.budget_of(budget))
+        wanted = command.Wanted(
+            files, path or (), config, limit, sequential, Priority[priority.name], command.budget_of(budget)
+        )
         if dry_run:
             from thresher.cli.estimate import print_estimates
 
@@ -165,7 +187,7 @@ def resume(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Go on with a run that was interrupted or killed; what is done stays done and is not paid again."""
+    """Go on with a run that was paused, interrupted or killed; what is done stays done and is not paid again."""
     with failures_explained():
         from thresher.cli import discover as command
 
@@ -178,20 +200,74 @@ def resume(
 @app.command()
 def retry(
     run: RunArgument,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this node, by its path or id (`thresher dead` shows both). May be given several times."
+        ),
+    ] = None,
+    error_class: ErrorClassOption = None,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="Also nodes that were cancelled, and the rest of a cancelled run.")
+    ] = False,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
     budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Try the failed nodes of a run again; the others are left alone."""
+    """Try the failed nodes of a run again, or some of them; those that are done are left alone."""
     with failures_explained():
         from thresher.cli import discover as command
+        from thresher.persistence.repositories.items import Chosen
 
         output = command.Output(as_json, quiet)
         session = command.Session(sequential, command.change_of(budget))
-        code = command.retry(_settings(max_parallel_nodes=workers), run, session, output)
+        chosen = Chosen(item or (), error_class or (), cancelled)
+        code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, session, output)
         command.finish(code)
+
+
+@app.command()
+def pause(
+    run: RunArgument, no_wait: NoWaitOption = False, timeout: TimeoutOption = 60.0, as_json: JsonOption = False
+) -> None:
+    """Pause a run, whichever process works on it: nodes in hand are finished, no other starts."""
+    with failures_explained():
+        _ask(run, "pause", 0.0 if no_wait else timeout, as_json=as_json)
+
+
+@app.command()
+def cancel(
+    run: RunArgument, no_wait: NoWaitOption = False, timeout: TimeoutOption = 60.0, as_json: JsonOption = False
+) -> None:
+    """Cancel a run, whichever process works on it: nodes in hand are finished and kept, the others are cancelled."""
+    with failures_explained():
+        _ask(run, "cancel", 0.0 if no_wait else timeout, as_json=as_json)
+
+
+@app.command()
+def watch(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show the progress of a run that another process works on, until it ends; exit code as the run's."""
+    with failures_explained():
+        from thresher.cli import watch as command
+        from thresher.cli.discover import finish
+
+        finish(command.watch(_settings(), run, as_json=as_json))
+
+
+@app.command()
+def dead(
+    run: RunArgument,
+    error_class: ErrorClassOption = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Also print the last answer that was of no use.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the nodes of a run that failed for good: error, message, and every try."""
+    with failures_explained():
+        from thresher.cli import dead as command
+
+        command.print_dead(_settings(), run, error_class or (), with_answers=raw, as_json=as_json)
 
 
 @app.command()
@@ -407,6 +483,14 @@ def run() -> int:
     if code == ExitCode.INTERRUPTED:
         leave_workers_behind(code)
     return code
+
+
+def _ask(run: str, request: str, longest: float, *, as_json: bool) -> None:
+    from thresher.cli import control as command
+    from thresher.cli.discover import finish
+    from thresher.engine.work import RunRequest
+
+    finish(command.ask(_settings(), run, RunRequest(request), command.Waiting(longest, as_json)))
 
 
 def _settings(**overrides: object) -> Settings:

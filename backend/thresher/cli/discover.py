@@ -22,8 +22,8 @@ from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherEr
 from thresher.engine.budget import Budget
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.progress import Listener
-from thresher.engine.work import Mode, Run, RunReport, RunStatus
-from thresher.persistence.repositories.items import retry_dead
+from thresher.engine.work import JsonObject, Mode, Priority, Run, RunReport, RunRequest, RunStatus
+from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
@@ -33,9 +33,10 @@ from thresher.workflows.discovery.report import summarize
 EXIT_CODES = {
     RunStatus.SUCCEEDED: ExitCode.SUCCEEDED,
     RunStatus.PARTIAL: ExitCode.PARTIAL,
+    RunStatus.RUNNING: ExitCode.INTERRUPTED,  # another process goes on with it
     RunStatus.PAUSED: ExitCode.INTERRUPTED,
     RunStatus.FAILED: ExitCode.FAILED,
-    RunStatus.CANCELLED: ExitCode.FAILED,
+    RunStatus.CANCELLED: ExitCode.INTERRUPTED,
 }
 
 
@@ -56,6 +57,7 @@ class Wanted:
     config: Path | None = None
     limit: int | None = None
     sequential: bool = False
+    priority: Priority = Priority.NORMAL
     budget: Budget | None = None
 
 
@@ -86,8 +88,9 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
         mode = choose_mode(discovery.settings, sequential=wanted.sequential)
         purse = Purse(wanted.budget)
         for number, file in enumerate(wanted.files, start=1):
-            code = _discover_one(discovery, replace(request, path=file), mode, purse, output)
+            code = _discover_one(discovery, replace(request, path=file), _Start(mode, wanted.priority), purse, output)
             if code is ExitCode.INTERRUPTED:
+                _say_what_was_not_begun(len(wanted.files) - number)
                 return code
             worst = _worse(worst, code)
             if purse.is_empty and number < len(wanted.files):
@@ -96,12 +99,23 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     return worst
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    mode: tuple[Mode, str]
+    priority: Priority
+
+
+def _say_what_was_not_begun(files: int) -> None:
+    if files:
+        say(f"Not begun: {files} further " + ("file." if files == 1 else "files."))
+
+
 def _discover_one(
-    discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], purse: Purse, output: Output
+    discovery: Discovery, request: DiscoveryRequest, start: _Start, purse: Purse, output: Output
 ) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
-        new = DiscoveryWorkflow.prepare(request, *mode)
+        new = DiscoveryWorkflow.prepare(request, *start.mode)
         check_price(discovery.client, purse.budget)
         discovery.client.check()
     except (BadInput, FatalError) as error:
@@ -110,7 +124,7 @@ def _discover_one(
     client = discovery.client
     if note := note_on(client, purse.budget):
         say(note)
-    new = replace(new, provider=client.provider, model=client.model, budget=purse.budget)
+    new = replace(new, provider=client.provider, model=client.model, priority=start.priority, budget=purse.budget)
     run = discovery.store.create_run(new)
     code = work_on(discovery, run, output)
     purse.pay(discovery.store.totals(run.run_id).usage, discovery.store.get_run(run.run_id).error)
@@ -130,26 +144,52 @@ def resume(settings: Settings, run_id: str, session: Session, output: Output) ->
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
         counts = discovery.store.counts(run.run_id)
-        if run.planning_complete and not counts.open:
+        if run.planning_complete and not counts.open and run.status is not RunStatus.CANCELLED:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
+        check_not_cancelled(run)
         return _go_on(discovery.read_as(run), run, session, output)
 
 
-def retry(settings: Settings, run_id: str, session: Session, output: Output) -> ExitCode:
-    """Tries the dead items of a run again, with fresh retries."""
+def retry(settings: Settings, run_id: str, chosen: Chosen, session: Session, output: Output) -> ExitCode:
+    """Tries dead items of a run again (and cancelled ones, where they are meant), with fresh retries."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
-        if not discovery.store.counts(run.run_id).dead:
-            raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
-        return _go_on(discovery.read_as(run), run, session, output, revive=True)
+        if not chosen.cancelled:
+            check_not_cancelled(run)
+        is_unread = chosen.cancelled and run.status is RunStatus.CANCELLED and not run.planning_complete
+        if not count_chosen(discovery.db, run.run_id, chosen) and not is_unread:
+            raise StateConflict(f"Run {run.run_id} is {run.status} and has no {_described(chosen)} to retry.")
+        return _go_on(discovery.read_as(run), run, session, output, chosen=chosen)
 
 
-def _go_on(discovery: Discovery, run: Run, session: Session, output: Output, *, revive: bool = False) -> ExitCode:
+def check_not_cancelled(run: Run) -> None:
+    """Refuses a run that is cancelled, before anything is asked of a model.
+
+    Raises:
+        StateConflict: it is.
+    """
+    if run.status is RunStatus.CANCELLED:
+        hint = f"`thresher retry {run.run_id} --cancelled` brings its cancelled nodes back."
+        raise StateConflict(f"Run {run.run_id} is cancelled. {hint}")
+
+
+def _described(chosen: Chosen) -> str:
+    """What was looked for, for the case that there is none."""
+    state = "failed or cancelled node" if chosen.cancelled else "failed node"
+    return f"{state} with {' or '.join(chosen.error_classes)}" if chosen.error_classes else state
+
+
+def _go_on(
+    discovery: Discovery, run: Run, session: Session, output: Output, *, chosen: Chosen | None = None
+) -> ExitCode:
+    """A further session works as this process is set, not as the earlier one was."""
     budget = run.budget if session.budget is None else session.budget.budget
     check_price(discovery.client, budget)
     discovery.client.check()
-    if revive:
-        retry_dead(discovery.db, run.run_id)
+    if chosen is None:
+        discovery.store.withdraw(run.run_id)
+    else:
+        retry_items(discovery.db, run.run_id, chosen)
     mode, reason = choose_mode(discovery.settings, sequential=session.sequential)
     discovery.store.set_run_mode(run.run_id, mode, reason)
     discovery.store.set_run_budget(run.run_id, budget)
@@ -180,10 +220,30 @@ def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     if report.error is not None:
         hint = f" {way_on(result)}" if is_exhausted(report.error) else ""
         say(f"Error: {report.error['message']}{hint}")
-        return exit_code_of(str(report.error["class"]))
-    if report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
+    elif report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         say(_failed_nodes(result))
-    return EXIT_CODES[report.status]
+    elif control.request is not None:
+        _say_what_was_asked(control.request, report)
+    return exit_code(report.status, report.error)
+
+
+def exit_code(status: RunStatus, error: JsonObject | None) -> ExitCode:
+    """What a run's state, and the error that ended it as a whole, are to a shell."""
+    if error is not None and (status is RunStatus.FAILED or (status is RunStatus.PAUSED and is_exhausted(error))):
+        return exit_code_of(str(error["class"]))
+    return EXIT_CODES[status]
+
+
+def _say_what_was_asked(request: RunRequest, report: RunReport) -> None:
+    """Why this process ended before the run was done, and the way back."""
+    run_id = report.run_id
+    hints = {
+        RunStatus.PAUSED: f"Paused, as asked: `thresher resume {run_id}` goes on.",
+        RunStatus.CANCELLED: f"Cancelled, as asked: `thresher retry {run_id} --cancelled` brings what is left back.",
+        RunStatus.RUNNING: f"Stopped, as asked to {request}; another process is finishing nodes of run {run_id}.",
+    }
+    if report.status in hints:  # else all was done by then
+        say(hints[report.status])
 
 
 def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:

@@ -100,7 +100,12 @@ def _nodes(result: Mapping[str, Any]) -> str:
         parts.append(f"{result['subtrees_matched']:,} subtrees, the large ones split")
     parts.extend(
         f"{result[key]:,} {word}"
-        for key, word in (("nodes_skipped", "skipped"), ("nodes_failed", "FAILED"), ("nodes_open", "still open"))
+        for key, word in (
+            ("nodes_skipped", "skipped"),
+            ("nodes_failed", "FAILED"),
+            ("nodes_cancelled", "cancelled"),
+            ("nodes_open", "still open"),
+        )
         if result[key]
     )
     if result.get("limit") is not None:
@@ -159,9 +164,12 @@ def _time(result: Mapping[str, Any]) -> str:
 def _run(result: Mapping[str, Any]) -> str:
     run_id = result["run_id"]
     hint = f"`thresher facts {run_id}` prints all facts"
-    if result["nodes_open"]:
+    if result["status"] == "cancelled":
+        hint = f"`thresher retry {run_id} --cancelled` brings the cancelled nodes back"
+    elif result["nodes_open"]:
         is_exhausted = any(error["class"] == BudgetExhausted.__name__ for error in result["errors"])
         hint = f"`thresher resume {run_id}{' --budget AMOUNT' if is_exhausted else ''}` goes on"
     elif result["nodes_failed"]:
         hint = f"`thresher retry {run_id}` tries the failed nodes again"
-    return f"{run_id} {result['status']}; {hint}"
+    priority = "" if result["priority"] == "normal" else f", priority {result['priority']}"
+    return f"{run_id} {result['status']}{priority}; {hint}"

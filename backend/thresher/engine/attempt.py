@@ -56,7 +56,7 @@ class Context:
         self._control = control
         self._resources = resources
         self._ledger = ledger or Ledger()
-        self._turn = Turn(run.run_id)
+        self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""

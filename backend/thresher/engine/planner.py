@@ -11,7 +11,7 @@ from threading import Condition, Thread
 from thresher.engine.control import RunControl
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemsPlanned, Tally
-from thresher.engine.work import ItemSpec, Run
+from thresher.engine.work import ItemSpec, Run, RunRequest
 
 FIRST_BATCH = 8  # items; the first worker starts early
 LARGEST_BATCH = 128  # items
@@ -72,6 +72,8 @@ class Planner:
                     return
                 self._add(batch, emit)
                 control.wake()
+            if self._store.requested(self._run.run_id) is RunRequest.CANCEL:
+                return  # the last batches may have been refused
             self._store.finish_planning(self._run.run_id, {})
             self.complete = True
             emit(ItemsPlanned(self._run.run_id, self._tally.planned(0, 0, complete=True)))

@@ -20,6 +20,7 @@ from thresher.engine.work import (
     Outcome,
     Run,
     RunReport,
+    RunRequest,
     RunStatus,
     Totals,
     Usage,
@@ -110,10 +111,30 @@ class Store(Protocol):
         """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``."""
 
     def end_run(self, report: RunReport) -> None:
-        """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the status is PAUSED)."""
+        """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the run has not ended).
+
+        What was asked of the run meanwhile is settled in the same transaction; where it succeeded, wholly or in
+        part, there is nothing left to ask.
+        """
+
+    def requested(self, run_id: str) -> RunRequest | None:
+        """What the run is asked to do; cheap, it is called several times a second.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+
+    def settle(self, run_id: str) -> RunRequest | None:
+        """Does what the run is asked to do, as far as it can be done now; returns what that is.
+
+        Asked to cancel: every pending item is cancelled. Where nobody holds an item of it, the run itself is
+        paused or cancelled.
+        """
 
     def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
+
+        A run that is asked to cancel gets no more of them, and its ``planned`` stays.
 
         The run's ``planned`` becomes ``planned`` (the length of the plan up to here) unless it is larger
         already: two processes may plan the same run.
@@ -125,7 +146,8 @@ class Store(Protocol):
     def claim(self, run_id: str, owner: str, limit: int, lease: float) -> Sequence[Claim]:
         """Leases up to ``limit`` due pending items to ``owner`` for ``lease`` seconds, in order of position.
 
-        No item is ever leased to two owners at once, whatever the number of processes.
+        No item is ever leased to two owners at once, whatever the number of processes. Nothing is leased of a run
+        that is asked to pause or to cancel.
         """
 
     def finish(self, completion: Completion) -> bool:

@@ -22,8 +22,9 @@ from thresher.engine.ownership import is_dead, this_process
 from thresher.engine.planner import Planner
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished, RunStarted, RunStopping, Tally
+from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunStatus
+from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunRequest, RunStatus
 
 log = get_logger(__name__)
 
@@ -72,8 +73,12 @@ class Runner:
     ) -> RunReport:
         """Works on a run until it is finished or stopped; begins it, or goes on where it was left.
 
+        A run that is asked to pause or to cancel, by whatever process, is stopped like by ``control``; one that is
+        still asked to from earlier stops at once (``Store.withdraw`` takes a request back).
+
         Raises:
             NotFound: no such run.
+            StateConflict: the run is cancelled.
             KeyboardInterrupt: asked twice to stop; the run is paused, items in hand are pending again.
             ThresherError: the store itself failed.
         """
@@ -96,6 +101,9 @@ class _Session:
         self._owner = this_process()
         self._held: dict[int, Claim] = {}  # leased by this session and not yet ended
         self._run = self._store.get_run(run_id)
+        if self._run.status is RunStatus.CANCELLED:
+            raise StateConflict(f"Run {run_id} is cancelled.")
+        control.heed(self._run.requested)
         ledger = self._ledger()
         self._recover()
         self._resumed = self._run.started_at is not None
@@ -112,7 +120,7 @@ class _Session:
         self._emit(RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot()))
         executor.start(self._work_on, self._control.wake)
         try:
-            with self._leases_kept(), self._planner.running(self._control, self._emit, first=executor.plans_first):
+            with self._kept_and_heeded(), self._planner.running(self._control, self._emit, first=executor.plans_first):
                 self._loop()
                 self._drain()
         except BaseException as error:
@@ -185,7 +193,8 @@ class _Session:
         """After a stop: waits for what is in hand."""
         if not self._control.stopping.is_set():
             return
-        self._emit(RunStopping(self._run.run_id, self._control.reason or "", self._attempts.in_hand))
+        control, in_hand = self._control, self._attempts.in_hand
+        self._emit(RunStopping(self._run.run_id, control.reason or "", in_hand, control.request))
         while self._executor.in_hand():
             self._control.wait(self._options.poll)
 
@@ -202,8 +211,9 @@ class _Session:
                 log.warning("the run could not be marked as stopped", run_id=self._run.run_id, reason=str(failure))
 
     def _end(self) -> RunReport:
-        """Gives back what is still held, stores the report and tells it."""
+        """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
         self._store.release(tuple(self._held.values()))
+        self._control.heed(self._store.settle(self._run.run_id))
         report = self._report(self._run.run_id)
         self._store.end_run(report)
         self._emit(RunFinished(report))
@@ -262,6 +272,11 @@ class _Session:
     # -- leases ---------------------------------------------------------------------------------------------
 
     @contextmanager
+    def _kept_and_heeded(self) -> Iterator[None]:
+        with self._leases_kept(), requests_heeded(self._store, self._run.run_id, self._control):
+            yield
+
+    @contextmanager
     def _leases_kept(self) -> Iterator[None]:
         """Renews this process's leases in a thread of its own while inside."""
         ended = ThreadEvent()
@@ -312,10 +327,15 @@ class _Session:
         )
 
     def _status(self, counts: Counts) -> RunStatus:
+        unfinished = counts.open > 0 or not self._planner.complete
+        if self._control.request is RunRequest.CANCEL and (unfinished or counts.cancelled):
+            return RunStatus.RUNNING if counts.running else RunStatus.CANCELLED
         if self._control.error is not None and not isinstance(self._control.error, BudgetExhausted):
             return RunStatus.FAILED
-        if counts.open or not self._planner.complete:
-            return RunStatus.PAUSED
+        if unfinished:  # what runs now is in another session's hand, and the last one out says how the run ended
+            return RunStatus.RUNNING if counts.running else RunStatus.PAUSED
+        if counts.cancelled:
+            return RunStatus.CANCELLED
         if counts.dead:
             return RunStatus.PARTIAL if counts.succeeded else RunStatus.FAILED
         return RunStatus.SUCCEEDED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from thresher.engine.budget import Budget
 
@@ -43,6 +43,30 @@ class AttemptStatus(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     INTERRUPTED = "interrupted"
+
+
+class RunRequest(StrEnum):
+    """What a run is asked to do by somebody who does not work on it."""
+
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class Priority(IntEnum):
+    """Which of several runs goes first where they wait for the same resource: the smaller number."""
+
+    IMMEDIATE = 0
+    NORMAL = 1
+    LOW = 2
+
+    @property
+    def label(self) -> str:
+        """The name as people write it: ``immediate``, ``normal``, ``low``."""
+        return self.name.lower()
+
+
+ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELLED})
+"""The states of a run that goes on only when somebody says so (retry; resume where it failed as a whole)."""
 
 
 class Mode(StrEnum):
@@ -203,12 +227,16 @@ class NewRun:
     provider: str | None = None
     model: str | None = None
     details: JsonObject = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
     budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it is stored: ``report`` is the newest one, ``error`` is ``{"class", "message"}`` where it failed."""
+    """A run as it is stored: ``report`` is the newest one, ``error`` is ``{"class", "message"}`` where it failed.
+
+    ``requested`` stays until it is taken back (``Store.withdraw``): nothing of the run can be claimed meanwhile.
+    """
 
     run_id: str
     kind: str
@@ -229,6 +257,8 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    requested: RunRequest | None = None
+    priority: Priority = Priority.NORMAL
     budget: Budget | None = None
 
 

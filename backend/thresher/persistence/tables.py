@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from thresher.engine.work import AttemptStatus, ItemStatus, Mode, RunStatus
+from thresher.engine.work import AttemptStatus, ItemStatus, Mode, Priority, RunRequest, RunStatus
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -129,6 +129,8 @@ class RunRow(Base):
     __table_args__ = (
         _one_of("status", RunStatus),
         _one_of("mode", Mode),
+        _one_of("requested", RunRequest),
+        sa.CheckConstraint(f"priority BETWEEN {min(Priority):d} AND {max(Priority):d}", name="priority"),
         sa.Index(None, "workspace", "id"),
     )
 

@@ -14,7 +14,8 @@ RESULT: dict[str, Any] = {
     "run_id": "r1", "file": "order.xml", "status": "succeeded", "mode": "parallel", "mode_reason": "because",
     "provider": "openai", "model": "m", "spec_version": "19.2", "message_root": "OrderViewRS", "sender": None,
     "limit": None, "subtrees_matched": 10, "nodes_total": 10, "subtrees_processed": 10, "nodes_skipped": 0,
-    "nodes_failed": 0, "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
+    "nodes_failed": 0, "nodes_cancelled": 0, "priority": "normal",
+    "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
     "elapsed_seconds": 20.0, "item_seconds_sum": 180.0, "speedup": 9.0, "peak_concurrency": 10, "requests": 11,
     "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "errors": [],
 }  # fmt: skip

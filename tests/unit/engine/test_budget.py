@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, consumes, invariant, rule
 from hypothesis.stateful import Bundle as Made
+from hypothesis.stateful import RuleBasedStateMachine, consumes, invariant, rule
 
 from thresher.core.errors import BadConfiguration, BudgetExhausted
 from thresher.engine.budget import Budget, Spending, Unit, dollars

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from thresher.core.errors import BadInput, NotFound, PermanentError
+from thresher.core.errors import BadInput, PermanentError
 from thresher.engine.budget import Budget
 from thresher.engine.work import (
+    ENDED,
     AttemptRecord,
     AttemptStatus,
     Claim,
@@ -24,14 +25,17 @@ from thresher.engine.work import (
     JsonObject,
     Mode,
     NewRun,
+    Priority,
     Run,
     RunReport,
+    RunRequest,
     RunStatus,
     Totals,
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.prepared import PreparedStatement
+from thresher.persistence.repositories import run_requests
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_ids import RunIds
@@ -100,6 +104,7 @@ class SqlStore:
         row |= {
             "id": self._run_ids.new(now),
             "mode": new.mode.value,
+            "priority": int(new.priority),
             "budget": None if new.budget is None else str(new.budget),
             "status": RunStatus.PENDING.value,
             "planned": 0,
@@ -133,7 +138,7 @@ class SqlStore:
             rows = session.scalars(matching.order_by(RunRow.id.desc()).limit(6)).all() if wanted else []
             exact = [row for row in rows if row.id == wanted]
             if not rows:
-                raise NotFound(f"No run is named {prefix!r}; `thresher runs` lists them.")
+                raise run_requests.unknown_run(prefix)
             if len(rows) > 1 and not exact:
                 names = ", ".join(row.id for row in rows[:5])
                 raise BadInput(f"{prefix!r} names more than one run: {names}. Type more of it.")
@@ -183,22 +188,78 @@ class SqlStore:
         self._update_run(run_id, {"budget": None if budget is None else str(budget)})
 
     def end_run(self, report: RunReport) -> None:
-        """Stores how a run ended.
+        """Stores how a session of a run ended, and settles what was asked of the run meanwhile.
 
         Raises:
             NotFound: no run has this identifier.
         """
-        paused = report.status is RunStatus.PAUSED
-        self._update_run(
-            report.run_id,
-            {
-                "status": report.status.value,
-                "report": dataclasses.asdict(report) | {"speedup": report.speedup},
-                "error": report.error,
-                "elapsed_seconds": report.elapsed_seconds,
-                "finished_at": None if paused else self._clock(),
-            },
-        )
+        now = self._clock()
+        values = {
+            "status": report.status.value,
+            "report": dataclasses.asdict(report) | {"speedup": report.speedup},
+            "error": report.error,
+            "elapsed_seconds": report.elapsed_seconds,
+            "finished_at": now if report.status in ENDED else None,
+        }
+        if report.status in {RunStatus.SUCCEEDED, RunStatus.PARTIAL}:
+            values["requested"] = None
+
+        def write(session: Session) -> None:
+            self._write_run(session, report.run_id, values)
+            run_requests.settle(session, report.run_id, now)
+
+        self._db.write_with_lock(write)
+
+    # What is asked of a run
+
+    def requested(self, run_id: str) -> RunRequest | None:
+        """What the run is asked to do.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        query = sa.select(sql.RUNS.c.requested).where(sql.RUNS.c.id == run_id)
+        with self._db.read() as session:
+            row = session.execute(query).one_or_none()
+        if row is None:
+            raise run_requests.unknown_run(run_id)
+        return None if row[0] is None else RunRequest(row[0])
+
+    def request(self, run_id: str, request: RunRequest) -> Run:
+        """Asks a run to pause or to be cancelled; returns it as it is then.
+
+        No item of it is claimed any more. Where no item is running the run is paused or cancelled at once, in the
+        same transaction; else the sessions that hold some do so when they have finished them.
+
+        Raises:
+            NotFound: no run has this identifier.
+            StateConflict: it has ended, or it is being cancelled and was to pause.
+        """
+        now = self._clock()
+        self._db.write_with_lock(lambda session: run_requests.ask(session, run_id, request, now))
+        return self.get_run(run_id)
+
+    def settle(self, run_id: str) -> RunRequest | None:
+        """Does what the run is asked to do, as far as nobody's items are in the way; returns what that is."""
+        now = self._clock()
+        return self._db.write_with_lock(lambda session: run_requests.settle(session, run_id, now))
+
+    def withdraw(self, run_id: str) -> None:
+        """Takes back what was asked of a run, so that it can go on.
+
+        Raises:
+            StateConflict: the run is cancelled, or is being cancelled.
+        """
+        self._db.write_with_lock(lambda session: run_requests.withdraw(session, run_id))
+
+    def leases(self, run_id: str) -> Mapping[str, datetime]:
+        """Who holds items of a run, and until when the longest lease of each lasts."""
+        item = sql.ITEMS.c
+        running = (item.run_id == run_id) & (item.status == ItemStatus.RUNNING.value)
+        until = sa.func.max(item.lease_until, type_=item.lease_until.type)
+        query = sa.select(item.lease_owner, until).where(running).group_by(item.lease_owner)
+        with self._db.read() as session:
+            return dict(map(tuple, session.execute(query)))
 
     def finish_planning(self, run_id: str, details: JsonObject) -> None:
         """Marks the plan as complete and merges ``details`` into the run's.
@@ -215,13 +276,12 @@ class SqlStore:
         self._db.write_with_lock(merge)
 
     def _update_run(self, run_id: str, values: Mapping[str, Any]) -> None:
+        self._db.write_with_lock(lambda session: self._write_run(session, run_id, values))
+
+    def _write_run(self, session: Session, run_id: str, values: Mapping[str, Any]) -> None:
         update = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(**values)
-
-        def write(session: Session) -> None:
-            if session.connection().execute(update).rowcount != 1:
-                raise _unknown(run_id)
-
-        self._db.write_with_lock(write)
+        if session.connection().execute(update).rowcount != 1:
+            raise run_requests.unknown_run(run_id)
 
     # The way of an item
 
@@ -229,6 +289,7 @@ class SqlStore:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
 
         The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning goes on behind them.
+        A run that is asked to cancel gets none of them, and its ``planned`` stays.
 
         Raises:
             NotFound: no run has this identifier.
@@ -237,12 +298,14 @@ class SqlStore:
             return 0
         rows = self._new_rows(run_id, specs, parent_id=None)
         further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
-        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=further)
+        is_open = sql.RUNS.c.requested.is_distinct_from(RunRequest.CANCEL.value)
+        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id, is_open).values(planned=further)
 
         def insert(session: Session) -> int:
             connection = session.connection()
             if connection.execute(count).rowcount != 1:
-                raise _unknown(run_id)
+                _require_run(session, run_id)
+                return 0
             return len(connection.execute(self._insert_new_items, rows).all())
 
         return self._db.write_with_lock(insert)
@@ -472,19 +535,16 @@ _SUMMED = (
 def _require_run(session: Session, run_id: str) -> RunRow:
     row = session.get(RunRow, run_id)
     if row is None:
-        raise _unknown(run_id)
+        raise run_requests.unknown_run(run_id)
     return row
-
-
-def _unknown(run_id: str) -> NotFound:
-    return NotFound(f"No run is named {run_id!r}; `thresher runs` lists them.")
 
 
 def _run(row: RunRow) -> Run:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
-    budget = None if row.budget is None else Budget.parse(row.budget)
-    known = {"status": RunStatus(row.status), "mode": Mode(row.mode), "budget": budget}
-    return Run(run_id=row.id, **(values | known))
+    values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
+    values["requested"] = None if row.requested is None else RunRequest(row.requested)
+    values["budget"] = None if row.budget is None else Budget.parse(row.budget)
+    return Run(run_id=row.id, **values)
 
 
 def _held(claim: Claim) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Draw:
     fenced: bool = False
     prose: bool = False
     latency: float = 0.0  # seconds
+    slow: bool = False
 
 
 class Lottery:
@@ -50,14 +51,14 @@ class Lottery:
             return self._certain
         chances = self._chances(f"{subtree}:{count}")
         faults = self._faults
+        is_slow = chances[10] < faults.slow
         return Draw(
             fate=_fate(faults, chances),
             cut=0.2 + 0.6 * chances[4] if chances[5] < faults.truncate else 1.0,
             fenced=chances[6] < faults.fence,
             prose=chances[7] < faults.prose,
-            latency=self._latency
-            * self._factor(chances[8], chances[9])
-            * (SLOWER if chances[10] < faults.slow else 1.0),
+            latency=self._latency * self._factor(chances[8], chances[9]) * (SLOWER if is_slow else 1.0),
+            slow=is_slow,
         )
 
     def chance(self, what: str) -> float:

@@ -109,6 +109,7 @@ _TOTALS = (
     "answered",
     "paid",
     "rate_limited",
+    "rate_limited_late",
     "too_early",
     "abandoned",
     "unauthorized",
@@ -121,6 +122,7 @@ _TOTALS = (
     "truncate",
     "fence",
     "prose",
+    "slow",
     "prompt_tokens",
     "completion_tokens",
 )
