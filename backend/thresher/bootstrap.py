@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thresher.core.config import Provider, Settings
@@ -33,7 +32,7 @@ from thresher.llm.providers.silent import SilentClient
 from thresher.llm.providers.structural import StructuralClient
 from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
-from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine, is_missing
 from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.costs import experience_with
 from thresher.persistence.repositories.node_facts import insert_node_facts
@@ -374,12 +373,10 @@ def look_into_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager
     Raises:
         DatabaseUnusable: it cannot be opened, or is of another version.
     """
-    engine = create_engine(settings.database_url)
-    file = engine.url.database
-    if engine.dialect.name == "sqlite" and not (file and Path(file).is_file()):
-        engine.dispose()
+    if is_missing(settings.database_url):
         yield None
         return
+    engine = create_engine(settings.database_url)
     db = ThreadSafeDatabaseManager(engine)
     try:
         if migrations.current(engine) is None:
