@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 
 from thresher.core.config import Provider, Settings
@@ -23,22 +24,25 @@ from thresher.engine.resource_events import ResourceListener
 from thresher.engine.resource_log import ResourceLog
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
-from thresher.engine.work import Mode, Run
-from thresher.llm.cache import CACHED_ANSWERS, AnswerCache
+from thresher.engine.work import Mode, NewRun, Run, RunStatus
+from thresher.llm.cache import CACHED_ANSWERS, AnswerCache, key_of
 from thresher.llm.client import ModelClient
 from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
 from thresher.llm.providers.preparation import AzureServer, OpenAIServer
+from thresher.llm.providers.silent import SilentClient
 from thresher.llm.providers.structural import StructuralClient
 from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
-from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine, is_missing
 from thresher.persistence.repositories.cached_answers import CachedAnswers
+from thresher.persistence.repositories.costs import experience_with
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits, NodeConfiguration, NodeReader
 from thresher.workflows.discovery.discovery_workflow import KIND
+from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
 from thresher.workflows.discovery.node_reader import Ladder
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -397,3 +401,113 @@ def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
     with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
         yield Discovery(with_local_defaults(settings), db, closing, observers)
+
+
+# -- dry runs -----------------------------------------------------------------------------------------------
+
+
+def make_silent_client(settings: Settings) -> ModelClient:
+    """Who would be asked, as far as prompts, prices and kept answers depend on it; needs no key.
+
+    Raises:
+        BadConfiguration: the local model's file cannot be used.
+    """
+    provider = choose_provider(settings)
+    if provider is Provider.STRUCTURAL:
+        return StructuralClient()
+    if provider is Provider.LOCAL:
+        from thresher.llm.local_server import find_gguf  # noqa: PLC0415 # slow to import
+
+        name = find_gguf(settings.local_model_gguf).stem
+        return SilentClient(provider.value, name, Prices.free().of(name), leaves_machine=False)
+    chosen = settings.azure_openai_deployment if provider is Provider.AZURE else settings.llm_model
+    name = chosen or DEFAULT_MODEL
+    return SilentClient(provider.value, name, Prices.load(settings.prices_file).of(name))
+
+
+@contextmanager
+def look_into_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager | None]:
+    """The database of ``DATABASE_URL`` to read from; None where there is none yet, and none is made.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened, or is of another version.
+    """
+    if is_missing(settings.database_url):
+        yield None
+        return
+    engine = create_engine(settings.database_url)
+    db = ThreadSafeDatabaseManager(engine)
+    try:
+        if migrations.current(engine) is None:
+            yield None
+        else:
+            migrations.check(engine)
+            yield db
+    finally:
+        db.close()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Everything for a dry run: the prompts of a discovery without anybody to answer them."""
+
+    settings: Settings
+    client: ModelClient
+    db: ThreadSafeDatabaseManager | None
+    answers: CachedAnswers | None
+
+    def estimate(self, new: NewRun, workers: int) -> Estimate:
+        """What a run would take, from its prompts and from what earlier runs of the same model took.
+
+        Raises:
+            BadInput: the document cannot be read to its end.
+        """
+        settings, client = self.settings, self.client
+        if client.resource is None:  # nobody is asked
+            items = DiscoveryWorkflow(self._reader).plan(_unstored(new))
+            return estimate(measure((spec, None) for spec in items), None, client.price, Pace(workers))
+        size = measure(DiscoveryWorkflow(self._reader).prompts(_unstored(new)), self._known())
+        learned = experience_with(self.db, client.provider, client.model) if self.db is not None else None
+        pace = Pace(workers, settings.requests_per_minute, settings.tokens_per_minute)
+        return estimate(size, learned, client.price, pace)
+
+    def _reader(self, run: Run, configuration: NodeConfiguration | None) -> NodeReader:
+        return make_reader(self.settings, self.client, run, configuration)
+
+    def _known(self) -> KnownAnswers | None:
+        """The answers that would not be paid again; None where the cache is switched off."""
+        if not self.settings.cache_answers:
+            return None
+        client, answers = self.client, self.answers
+        if answers is None or not answers.holds_any(client.provider, client.model):
+            return KnownAnswers(lambda request: key_of(client, request), lambda _key: False)
+        return KnownAnswers(lambda request: key_of(client, request), lambda key: answers.find(key) is not None)
+
+
+def _unstored(new: NewRun) -> Run:
+    """A run as it would be, for planning only."""
+    now = datetime.now(UTC)
+    return Run(
+        run_id="dry-run",
+        status=RunStatus.PENDING,
+        report=None,
+        error=None,
+        planned=0,
+        planning_complete=False,
+        elapsed_seconds=0.0,
+        created_at=now,
+        started_at=None,
+        finished_at=None,
+        **{name: getattr(new, name) for name in new.__dataclass_fields__},
+    )
+
+
+@contextmanager
+def open_rehearsal(settings: Settings) -> Iterator[Rehearsal]:
+    """Looks into the database where there is one, and closes it at the end."""
+    with look_into_database(settings) as db, ExitStack() as closing:
+        answers = None if db is None else make_answers(settings, db)
+        if answers is not None:
+            closing.callback(answers.close)
+        settings = with_local_defaults(settings)
+        yield Rehearsal(settings, make_silent_client(settings), db, answers)

@@ -32,6 +32,7 @@ SHELL_PAGES = (
     "docs/howto/debug-sequentially.md",
     "docs/howto/compatible-servers.md",
     "docs/howto/evaluate.md",
+    "docs/howto/control-costs.md",
 )
 SERVER = "http://127.0.0.1:8089/v1"  # where pages say that the model server is
 RUN_ID = re.compile(r"\br[0-9a-z]{12}\b")

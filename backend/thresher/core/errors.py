@@ -106,6 +106,10 @@ class FatalError(ThresherError):
     """Raised when no item of the run can succeed (a wrong key, no quota, a full disk)."""
 
 
+class BudgetExhausted(FatalError):
+    """Raised when the next request may cost more than is left of the run's budget: the run is paused, not failed."""
+
+
 class ResourceGone(FatalError):
     """Raised when a resource has answered nothing for longer than a run waits (``BreakerPolicy.patience``)."""
 

@@ -12,6 +12,7 @@ from threading import Lock
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from thresher.core.errors import (
+    BudgetExhausted,
     DatabaseUnavailable,
     FatalError,
     Postponed,
@@ -20,8 +21,10 @@ from thresher.core.errors import (
     own_words,
 )
 from thresher.core.logging import DEBUG, get_logger, is_logged
+from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
+from thresher.engine.ledger import Ledger, Reservation
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import (
@@ -46,13 +49,14 @@ LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
 class Context:
     """What an item sees of the engine (see ``ports.AttemptContext``)."""
 
-    def __init__(self, run: Run, control: RunControl, resources: Resources) -> None:
+    def __init__(self, run: Run, control: RunControl, resources: Resources, ledger: Ledger | None = None) -> None:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
         self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
+        self._ledger = ledger or Ledger()
         self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
@@ -72,6 +76,10 @@ class Context:
         turn = self._turn if waits else replace(self._turn, waits=False)
         return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
+    def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
+        """Sets aside what ONE request may take at most of the run's budget."""
+        return self._ledger.reserve(worst, self._control.stopping.is_set, waits=waits)
+
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
         if self._control.stopping.is_set():
@@ -81,8 +89,15 @@ class Context:
 class Attempts:
     """Makes attempts, many at a time, and knows which are in hand."""
 
-    def __init__(
-        self, store: Store, workflow: Workflow, policy: RetryPolicy, control: RunControl, resources: Resources
+    def __init__(  # noqa: PLR0913 # what a session has, each by its name
+        self,
+        store: Store,
+        workflow: Workflow,
+        policy: RetryPolicy,
+        control: RunControl,
+        resources: Resources,
+        *,
+        ledger: Ledger,
     ) -> None:
         self.peak = 0
         self._store = store
@@ -90,6 +105,7 @@ class Attempts:
         self._policy = policy
         self._control = control
         self._resources = resources
+        self._ledger = ledger
         self._lock = Lock()  # protects in_hand and peak
         self.in_hand = 0  # attempts that have begun and not ended
 
@@ -123,7 +139,7 @@ class Attempts:
                 self.in_hand -= 1
 
     def _process(self, claim: Claim, run: Run) -> Completion:
-        context = Context(run, self._control, self._resources)
+        context = Context(run, self._control, self._resources, self._ledger)
         started_at, started = datetime.now(UTC), time.monotonic()
         error: Exception | None = None
         outcome = Outcome()
@@ -140,7 +156,7 @@ class Attempts:
 
     def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
         """What an error means for its item: one more try, later, or death."""
-        interrupted, fatal = isinstance(error, Interrupted), isinstance(error, FatalError)
+        interrupted, fatal = isinstance(error, Interrupted | BudgetExhausted), isinstance(error, FatalError)
         if fatal:
             self._control.fail(error)
         elif not isinstance(error, ThresherError):

@@ -11,12 +11,14 @@ from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
 from thresher.core.correlation import Correlation, carried, correlated
-from thresher.core.errors import StateConflict, ThresherError, own_words
+from thresher.core.errors import BudgetExhausted, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
+from thresher.engine.budget import Spending
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor
 from thresher.engine.gate import Resources
+from thresher.engine.ledger import Ledger
 from thresher.engine.ownership import is_dead, this_process
 from thresher.engine.planner import Planner
 from thresher.engine.ports import Store, Workflow
@@ -116,13 +118,14 @@ class _Session:
         if self._run.status is RunStatus.CANCELLED:
             raise StateConflict(f"Run {run_id} is cancelled.")
         control.heed(self._run.requested)
+        ledger = self._ledger()
         self._recover()
         self._resumed = self._run.started_at is not None
         self._store.set_run_status(run_id, RunStatus.RUNNING)
         workflow = runner.workflow
         counts, complete = self._counts(), self._run.planning_complete
         self._tally = Tally(counts, planning_complete=complete, workers=executor.workers)
-        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources)
+        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
 
     @property
@@ -144,6 +147,24 @@ class _Session:
             raise
         executor.close(wait=True)
         return self._end()
+
+    def _ledger(self) -> Ledger:
+        """The run's budget, less what its earlier sessions have spent.
+
+        Raises:
+            StateConflict: what they have spent is unknown in the unit of the budget.
+        """
+        run, budget = self._run, self._run.budget
+        if budget is None:
+            return Ledger()
+        usage = self._store.totals(run.run_id).usage
+        spent = Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd)
+        if budget.atoms_of(spent) is None:
+            raise StateConflict(
+                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD. "
+                "Give --budget in tokens, or --budget none."
+            )
+        return Ledger(budget, spent)
 
     def _counts(self) -> Counts:
         """The store's counts, items running elsewhere seen as pending."""
@@ -338,7 +359,7 @@ class _Session:
         unfinished = counts.open > 0 or not self._planner.complete
         if self._control.request is RunRequest.CANCEL and (unfinished or counts.cancelled):
             return RunStatus.RUNNING if counts.running else RunStatus.CANCELLED
-        if self._control.error is not None:
+        if self._control.error is not None and not isinstance(self._control.error, BudgetExhausted):
             return RunStatus.FAILED
         if unfinished:  # what runs now is in another session's hand, and the last one out says how the run ended
             return RunStatus.RUNNING if counts.running else RunStatus.PAUSED

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from thresher.core.limits import SILENT, ReportedLimits
 from thresher.engine.work import Usage
+from thresher.llm.prices import Price
 from thresher.llm.schema import ResponseSchema
 
 _CHARACTERS_PER_TOKEN = 3.5  # of XML
@@ -77,6 +78,10 @@ class ModelClient(Protocol):
     @property
     def resource(self) -> str | None:
         """The key of the limits that its requests share; None where there is nothing to share."""
+
+    @property
+    def price(self) -> Price | None:
+        """The most that its tokens cost; None where that is unknown."""
 
     @property
     def leaves_machine(self) -> bool:

@@ -96,7 +96,10 @@ def _say_it_to_postgres(metadata: sa.MetaData, connection: sa.Connection, **_: o
 
 
 class RunRow(Base):
-    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first."""
+    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first.
+
+    ``budget``: an amount and its unit, as ``engine.budget.Budget`` writes it.
+    """
 
     __tablename__ = "runs"
 
@@ -121,6 +124,7 @@ class RunRow(Base):
     finished_at: Mapped[datetime | None]
     requested: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    budget: Mapped[str | None]
 
     __table_args__ = (
         _one_of("status", RunStatus),
@@ -201,6 +205,7 @@ class AttemptRow(Base):
     cached_tokens: Mapped[int]
     cost_usd: Mapped[float | None]
     cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    prompt_bytes: Mapped[int] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),

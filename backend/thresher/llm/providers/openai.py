@@ -29,7 +29,7 @@ from thresher.core.limits import ReportedLimits
 from thresher.core.logging import get_logger
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
-from thresher.llm.prices import Prices
+from thresher.llm.prices import Price, Prices
 from thresher.llm.providers.dialect import Dialect, SchemaMode
 from thresher.llm.providers.preparation import AzureServer, OpenAIServer, Prepared, prepare_apart, prepare_here
 from thresher.llm.providers.refusals import Refusal
@@ -88,6 +88,11 @@ class OpenAIClient:
     def resource(self) -> str:
         """One limit for each server and model."""
         return f"{self.model} at {self._address}"
+
+    @property
+    def price(self) -> Price | None:
+        """That of the dearest version of the model: which one answers is seen from the answer."""
+        return self._prices.highest_of(self.model)
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once; asks again only where the server refuses the form of the request and takes another.

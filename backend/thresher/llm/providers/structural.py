@@ -11,6 +11,7 @@ from thresher.core.errors import PermanentLLMError
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.evidence import Evidence
+from thresher.llm.prices import FREE
 from thresher.llm.structural.fill import fill
 from thresher.llm.structural.scalars import to_text
 
@@ -31,6 +32,7 @@ class StructuralClient:
     model = NAME
     leaves_machine = False
     resource = None
+    price = FREE
     fallbacks: tuple[str, ...] = ()
 
     def complete(self, request: ModelRequest) -> ModelReply:

@@ -191,7 +191,13 @@ def _attempt(row: AttemptRow) -> AttemptRecord:
         started_at=row.started_at,
         duration=row.duration_seconds,
         usage=Usage(
-            row.requests, row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cost_usd, row.cache_hits
+            row.requests,
+            row.prompt_tokens,
+            row.completion_tokens,
+            row.cached_tokens,
+            row.cost_usd,
+            row.cache_hits,
+            row.prompt_bytes,
         ),
         error_class=row.error_class,
         error_message=row.error_message,

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, PermanentError
+from thresher.engine.budget import Budget
 from thresher.engine.work import (
     ENDED,
     AttemptRecord,
@@ -106,6 +107,7 @@ class SqlStore:
             "id": self._run_ids.new(now),
             "mode": new.mode.value,
             "priority": int(new.priority),
+            "budget": None if new.budget is None else str(new.budget),
             "status": RunStatus.PENDING.value,
             "planned": 0,
             "planning_complete": False,
@@ -178,6 +180,14 @@ class SqlStore:
             NotFound: no run has this identifier.
         """
         self._update_run(run_id, {"mode": mode.value, "mode_reason": reason})
+
+    def set_run_budget(self, run_id: str, budget: Budget | None) -> None:
+        """Says what the next sessions of a run may spend, with what was spent before; None: as much as it takes.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, {"budget": None if budget is None else str(budget)})
 
     def end_run(self, report: RunReport) -> None:
         """Stores how a session of a run ended, and settles what was asked of the run meanwhile.
@@ -481,9 +491,9 @@ class SqlStore:
         with self._db.read() as session:
             summed: Any = session.execute(sums).one()
             by_class: dict[str, int] = dict(session.execute(errors).all())
-        requests, prompt, completion, cached, seconds, cost, hits, attempts, priced = summed
+        requests, prompt, completion, cached, seconds, cost, hits, size, attempts, priced = summed
         known_cost = float(cost) if priced == attempts else None
-        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits))
+        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
         return Totals(usage, float(seconds), attempts, by_class)
 
     def next_due(self, run_id: str) -> datetime | None:
@@ -510,6 +520,7 @@ _SUMMED = (
     "duration_seconds",
     "cost_usd",
     "cache_hits",
+    "prompt_bytes",
 )
 
 
@@ -524,6 +535,7 @@ def _run(row: RunRow) -> Run:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
     values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
     values["requested"] = None if row.requested is None else RunRequest(row.requested)
+    values["budget"] = None if row.budget is None else Budget.parse(row.budget)
     return Run(run_id=row.id, **values)
 
 
@@ -585,6 +597,7 @@ def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
         "cached_tokens": usage.cached_tokens,
         "cost_usd": usage.cost_usd,
         "cache_hits": usage.cache_hits,
+        "prompt_bytes": usage.prompt_bytes,
     }
 
 

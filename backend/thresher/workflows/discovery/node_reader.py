@@ -104,10 +104,23 @@ class NodeReader:
             RetryableError, PermanentError, FatalError: the model failed (see ``core.errors``).
             AnswerTruncated, PromptTooLong: the subtree is too large for the model: split it.
         """
+        evidence, hidden, request = self._prepared(node)
+        if request is None:
+            return self._fact(node, _Found(1.0, (), ()), hidden)
+        context.raise_if_stopping()
+        if self._record is not None:
+            return self._read_record(node, request, (evidence, hidden), context)
+        return self._read_fields(node, request, (evidence, hidden), context)
+
+    def request(self, node: Node) -> ModelRequest | None:
+        """What is asked of the model about a subtree; None where it holds nothing to read."""
+        return self._prepared(node)[2]
+
+    def _prepared(self, node: Node) -> tuple[Evidence, Pseudonyms, ModelRequest | None]:
         root = _parsed(node)
         evidence = Evidence.of(root, node.shells)
         if not evidence.leaves:
-            return self._fact(node, _Found(1.0, (), ()), _NOTHING_HIDDEN)
+            return evidence, _NOTHING_HIDDEN, None
         hidden = self._masker.mask(root) if self._masker is not None else _NOTHING_HIDDEN
         sent = etree.tostring(root, encoding="unicode") if hidden.count else node.xml
         request = ModelRequest(
@@ -121,10 +134,7 @@ class NodeReader:
             # Not what was read before values were hidden, nor by the numbers that a shell's children have elsewhere.
             evidence=None if hidden.count or node.shells else evidence,
         )
-        context.raise_if_stopping()
-        if self._record is not None:
-            return self._read_record(node, request, (evidence, hidden), context)
-        return self._read_fields(node, request, (evidence, hidden), context)
+        return evidence, hidden, request
 
     def _read_fields(
         self, node: Node, request: ModelRequest, seen: tuple[Evidence, Pseudonyms], context: AttemptContext
