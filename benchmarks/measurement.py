@@ -20,7 +20,19 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 THRESHER = Path(sys.executable).with_name("thresher")
-CONFIGURED = ("OPENAI_", "AZURE_", "LLM_", "DATABASE_URL", "MAX_", "ENABLE_", "PRICES_FILE", "RETRY_", "LOG_", "MASK_")
+CONFIGURED = (
+    "OPENAI_",
+    "AZURE_",
+    "LLM_",
+    "DATABASE_URL",
+    "MAX_",
+    "ENABLE_",
+    "PRICES_FILE",
+    "RETRY_",
+    "LOG_",
+    "MASK_",
+    "CACHE_",
+)
 MEGABYTE = 1_000_000
 
 
@@ -138,6 +150,7 @@ class Folder:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED)}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's machine keeps what was compiled: a third of a start
         return {**kept, **self.environment}
 
 

@@ -18,19 +18,8 @@ from datetime import UTC, datetime
 from measurement import HERE, Row, Scale
 
 BENCHMARKS = (
-    *(
-        "startup",
-        "wall",
-        "cpu",
-        "memory",
-        "group_commit",
-        "splitter",
-        "model_server_ceiling",
-        "limits",
-        "throughput",
-        "peers",
-    ),
-    "large",
+    *("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "second_run"),
+    *("limits", "throughput", "peers", "large"),
 )
 RESULTS = HERE / "results"
 VERDICTS = {None: "", True: "ok", False: "MISSED"}

@@ -19,17 +19,18 @@ def upgrade() -> None:
     with op.batch_alter_table("runs") as runs:
         runs.add_column(sa.Column("requested", sa.Text(), nullable=True))
         runs.add_column(sa.Column("priority", sa.Integer(), server_default=sa.text("1"), nullable=False))
+        runs.add_column(sa.Column("budget", sa.Text(), nullable=True))
         runs.create_check_constraint(op.f("ck_runs_requested"), "requested IN ('pause', 'cancel')")
         runs.create_check_constraint(op.f("ck_runs_priority"), "priority BETWEEN 0 AND 2")
     with op.batch_alter_table("attempts") as attempts:
         attempts.add_column(sa.Column("cache_hits", sa.Integer(), server_default=sa.text("0"), nullable=False))
+        attempts.add_column(sa.Column("prompt_bytes", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.create_table(
         "cached_answers",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
-        sa.Column("finish_reason", sa.Text(), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("cost_usd", sa.Double(), nullable=True),
@@ -39,15 +40,20 @@ def upgrade() -> None:
         sa.Column("uses", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_cached_answers")),
     )
-    op.create_index("ix_cached_answers_used_at", "cached_answers", ["used_at"], unique=False)
+    op.create_index(
+        "ix_cached_answers_used_at_size_bytes", "cached_answers", ["used_at", "size_bytes"], unique=False
+    )
+    op.create_index("ix_cached_answers_provider_model", "cached_answers", ["provider", "model"], unique=False)
 
 
 def downgrade() -> None:
     op.drop_table("cached_answers")
     with op.batch_alter_table("attempts") as attempts:
+        attempts.drop_column("prompt_bytes")
         attempts.drop_column("cache_hits")
     with op.batch_alter_table("runs") as runs:
         runs.drop_constraint(op.f("ck_runs_priority"), type_="check")
         runs.drop_constraint(op.f("ck_runs_requested"), type_="check")
+        runs.drop_column("budget")
         runs.drop_column("priority")
         runs.drop_column("requested")

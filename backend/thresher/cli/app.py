@@ -30,7 +30,9 @@ database_app = typer.Typer(help="Set up the database, see its version.", no_args
 model_app = typer.Typer(
     help="Serve a model on this machine, without internet.", no_args_is_help=True, rich_markup_mode=None
 )
+cache_app = typer.Typer(help="See and clear the answers that are kept.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(database_app, name="db")
+app.add_typer(cache_app, name="cache")
 app.add_typer(model_app, name="model")
 
 
@@ -74,6 +76,20 @@ WorkersOption = Annotated[
 ]
 ProviderOption = Annotated[
     ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="Spend no more than this over all FILEs: 0.50 or $0.50 (US dollars), 200000tokens or 200ktokens.",
+    ),
+]
+NewBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="A new budget for the whole run, with what is spent already: $0.50, 200ktokens, or none.",
+    ),
 ]
 ErrorClassOption = Annotated[
     list[str] | None,
@@ -121,6 +137,15 @@ def discover(
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Ask the model anew for every subtree, and keep no answer (CACHE_ANSWERS)."),
+    ] = False,
+    budget: BudgetOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Estimate requests, tokens, cost and time; send nothing, store nothing."),
+    ] = False,
     priority: Annotated[
         PriorityName, typer.Option(help="Which run goes first where several wait for the same model.")
     ] = PriorityName.NORMAL,
@@ -131,15 +156,25 @@ def discover(
 
     Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
 
-    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted, paused (`thresher resume` goes
-    on) or cancelled.
+    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed or the budget is used up, 130 interrupted, paused
+    (`thresher resume` goes on) or cancelled.
     """
     with failures_explained():
         from thresher.cli import discover as command
         from thresher.engine.work import Priority
 
-        settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
-        wanted = command.Wanted(files, path or (), config, limit, sequential, Priority[priority.name])
+        cache_answers = False if no_cache else None
+        settings = _settings(
+            max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
+        )
+        wanted = command.Wanted(
+            files, path or (), config, limit, sequential, Priority[priority.name], command.budget_of(budget)
+        )
+        if dry_run:
+            from thresher.cli.estimate import print_estimates
+
+            print_estimates(settings, wanted, as_json=as_json)
+            return
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
@@ -148,6 +183,7 @@ def resume(
     run: RunArgument,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
+    budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -156,7 +192,8 @@ def resume(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        code = command.resume(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        session = command.Session(sequential, command.change_of(budget))
+        code = command.resume(_settings(max_parallel_nodes=workers), run, session, output)
         command.finish(code)
 
 
@@ -175,6 +212,7 @@ def retry(
     ] = False,
     workers: WorkersOption = None,
     sequential: SequentialOption = False,
+    budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -184,8 +222,9 @@ def retry(
         from thresher.persistence.repositories.items import Chosen
 
         output = command.Output(as_json, quiet)
+        session = command.Session(sequential, command.change_of(budget))
         chosen = Chosen(item or (), error_class or (), cancelled)
-        code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, sequential=sequential, output=output)
+        code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, session, output)
         command.finish(code)
 
 
@@ -392,6 +431,30 @@ def database_check() -> None:
         command.check(_settings())
 
 
+@cache_app.command("stats")
+def cache_stats(as_json: JsonOption = False) -> None:
+    """Show how many answers are kept, by provider and model, and what they have saved."""
+    with failures_explained():
+        from thresher.cli import cache as command
+
+        command.stats(_settings(), as_json=as_json)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    model: Annotated[str | None, typer.Option(help="Only answers of this model.")] = None,
+    older_than: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", min=0, max=36_500, help="Only answers that the model gave longer ago than DAYS."),
+    ] = None,
+) -> None:
+    """Delete kept answers, all of them unless told otherwise. The facts of runs stay."""
+    with failures_explained():
+        from thresher.cli import cache as command
+
+        command.clear(_settings(), model, older_than)
+
+
 @model_app.command("serve")
 def model_serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8090,
@@ -433,9 +496,9 @@ def _ask(run: str, request: str, longest: float, *, as_json: bool) -> None:
 def _settings(**overrides: object) -> Settings:
     """The settings of this process with the options that were given."""
     from thresher.core.config import load_settings
-    from thresher.core.logging import configure_logging
+    from thresher.core.logging import LogOptions, configure_logging
 
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = load_settings(**given)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(LogOptions(settings.log_level, settings.log_format, settings.log_file, settings.secrets()))
     return settings

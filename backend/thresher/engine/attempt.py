@@ -11,13 +11,33 @@ from threading import Lock
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from thresher.core.errors import DatabaseUnavailable, FatalError, Postponed, StorageFailed, ThresherError
-from thresher.core.logging import get_logger
+from thresher.core.errors import (
+    BudgetExhausted,
+    DatabaseUnavailable,
+    FatalError,
+    Postponed,
+    StorageFailed,
+    ThresherError,
+    own_words,
+)
+from thresher.core.logging import DEBUG, get_logger, is_logged
+from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
+from thresher.engine.ledger import Ledger, Reservation
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
+from thresher.engine.work import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    Completion,
+    ItemStatus,
+    JsonObject,
+    Outcome,
+    Run,
+    Usage,
+)
 
 log = get_logger(__name__)
 
@@ -29,12 +49,14 @@ LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
 class Context:
     """What an item sees of the engine (see ``ports.AttemptContext``)."""
 
-    def __init__(self, run: Run, control: RunControl, resources: Resources) -> None:
+    def __init__(self, run: Run, control: RunControl, resources: Resources, ledger: Ledger | None = None) -> None:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
+        self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
+        self._ledger = ledger or Ledger()
         self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
@@ -45,10 +67,18 @@ class Context:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
 
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row of another table, written with the end of this attempt."""
+        self.attachments.setdefault(kind, []).append(row)
+
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
         turn = self._turn if waits else replace(self._turn, waits=False)
         return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
+
+    def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
+        """Sets aside what ONE request may take at most of the run's budget."""
+        return self._ledger.reserve(worst, self._control.stopping.is_set, waits=waits)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
@@ -59,8 +89,15 @@ class Context:
 class Attempts:
     """Makes attempts, many at a time, and knows which are in hand."""
 
-    def __init__(
-        self, store: Store, workflow: Workflow, policy: RetryPolicy, control: RunControl, resources: Resources
+    def __init__(  # noqa: PLR0913 # what a session has, each by its name
+        self,
+        store: Store,
+        workflow: Workflow,
+        policy: RetryPolicy,
+        control: RunControl,
+        resources: Resources,
+        *,
+        ledger: Ledger,
     ) -> None:
         self.peak = 0
         self._store = store
@@ -68,6 +105,7 @@ class Attempts:
         self._policy = policy
         self._control = control
         self._resources = resources
+        self._ledger = ledger
         self._lock = Lock()  # protects in_hand and peak
         self.in_hand = 0  # attempts that have begun and not ended
 
@@ -80,9 +118,14 @@ class Attempts:
         if self._control.stopping.is_set():
             self._store.release([claim])
             return None
+        if is_logged(DEBUG):
+            log.debug("item started", stage=claim.stage, failures=claim.failures)
         with self._counted():
             completion = self._process(claim, run)
-            return completion if self._finish(completion) else None
+            if self._finish(completion):
+                return completion
+        log.warning("lease lost", ms=round(completion.attempt.duration * 1000))
+        return None
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -96,7 +139,7 @@ class Attempts:
                 self.in_hand -= 1
 
     def _process(self, claim: Claim, run: Run) -> Completion:
-        context = Context(run, self._control, self._resources)
+        context = Context(run, self._control, self._resources, self._ledger)
         started_at, started = datetime.now(UTC), time.monotonic()
         error: Exception | None = None
         outcome = Outcome()
@@ -108,16 +151,16 @@ class Attempts:
         if error is None:
             record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
             status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
-            return Completion(claim, status, record, outcome)
+            return Completion(claim, status, record, outcome, attachments=context.attachments)
         return self._failed(claim, error, context, (started_at, duration))
 
     def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
         """What an error means for its item: one more try, later, or death."""
-        interrupted, fatal = isinstance(error, Interrupted), isinstance(error, FatalError)
+        interrupted, fatal = isinstance(error, Interrupted | BudgetExhausted), isinstance(error, FatalError)
         if fatal:
             self._control.fail(error)
         elif not isinstance(error, ThresherError):
-            log.error("an item failed with a defect", run_id=claim.run_id, key=claim.key, exc_info=error)
+            log.error("item failed with a defect", error=type(error).__name__, exc_info=error)
         record = AttemptRecord(
             number=claim.attempt,
             status=AttemptStatus.INTERRUPTED if interrupted else AttemptStatus.FAILED,
@@ -128,17 +171,19 @@ class Attempts:
             error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
             raw_answer=context.raw_answer,
         )
-        if interrupted or fatal:
-            return Completion(claim, ItemStatus.PENDING, record)
-        return self._retried_or_dead(claim, error, record)
+        pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
+        return pending if interrupted or fatal else self._retried_or_dead(pending, error)
 
-    def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
+    def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
+        claim, counts = pending.claim, not isinstance(error, Postponed)
         delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
-        counts = not isinstance(error, Postponed)
+        ended = replace(pending, counts_as_failure=counts)
+        said = {"error": type(error).__name__, "reason": own_words(error), "failures": claim.failures + counts}
         if delay is None:
-            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=counts)
-        retry_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=counts)
+            log.info("item dead", **said)
+            return replace(ended, status=ItemStatus.DEAD)
+        log.info("item retried", delay_s=round(delay, 3), **said)
+        return replace(ended, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
@@ -147,7 +192,7 @@ class Attempts:
         except (DatabaseUnavailable, StorageFailed):
             raise
         except Exception as error:
-            log.exception("an outcome could not be stored", key=completion.claim.key)
+            log.exception("outcome not stored")
             return self._write(_unstorable(completion, error))
 
     def _write(self, completion: Completion) -> bool:

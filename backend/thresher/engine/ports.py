@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from thresher.engine.budget import Spending
 from thresher.engine.gate import Permit
+from thresher.engine.ledger import Reservation
 from thresher.engine.work import (
     Claim,
     Completion,
@@ -38,12 +40,28 @@ class AttemptContext(Protocol):
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer, which is stored only where the attempt fails."""
 
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row that is no result of this item: it is written by whom the store knows for ``kind``.
+
+        In the transaction that ends this attempt, whether the attempt succeeds or fails: no commit of its own.
+        """
+
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request of about ``tokens`` tokens to a resource key.
 
         Waits until the limits of the resource let it through, or raises ``NoPermit`` where it ``waits`` not. Never
         held over other work or another permit; the request's own error has to pass through it, and
         ``Permit.settle`` tells it what the reply said.
+        """
+
+    def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
+        """Sets aside what ONE request may take at most of the run's budget; ``Reservation.settle`` says what it took.
+
+        To be entered before the permit, so that nobody waits for money while holding one. Waits while it does not
+        fit and others are under way, or raises ``NoPermit`` where it ``waits`` not.
+
+        Raises:
+            BudgetExhausted: it will not fit any more.
         """
 
     def raise_if_stopping(self) -> None:
@@ -133,7 +151,7 @@ class Store(Protocol):
         """
 
     def finish(self, completion: Completion) -> bool:
-        """Writes the end of an attempt: records, children, attempt and item state, in one transaction.
+        """Writes the end of an attempt: records, children, attempt, item state, attachments, in one transaction.
 
         Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
         another process took the item).

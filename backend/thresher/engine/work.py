@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from thresher.engine.budget import Budget
+
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 JsonObject = Mapping[str, JsonValue]
 
@@ -79,6 +81,7 @@ class Usage:
     """What requests cost. ``cost_usd`` is None where a price is unknown, and stays so in sums.
 
     ``cache_hits`` counts answers that were taken from the cache instead of being asked for: they cost nothing.
+    ``prompt_bytes`` are those of the prompts that ``prompt_tokens`` were counted for: what a dry run learns from.
     """
 
     requests: int = 0
@@ -87,6 +90,7 @@ class Usage:
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
     cache_hits: int = 0
+    prompt_bytes: int = field(default=0, compare=False)  # measured, not spent
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
@@ -97,6 +101,7 @@ class Usage:
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
             cache_hits=self.cache_hits + other.cache_hits,
+            prompt_bytes=self.prompt_bytes + other.prompt_bytes,
         )
 
 
@@ -169,7 +174,8 @@ class Completion:
 
     ``status`` is the item's state from now on: SUCCEEDED, SKIPPED, DEAD, or PENDING for one more try, then not
     before ``retry_at`` (None: at once). ``counts_as_failure`` is False where the try says nothing of the item
-    (the run failed as a whole, or was interrupted).
+    (the run failed as a whole, or was interrupted). ``attachments`` holds by kind what the attempt attached (see
+    ``AttemptContext.attach``); it is written whatever the status is.
     """
 
     claim: Claim
@@ -178,6 +184,7 @@ class Completion:
     outcome: Outcome = Outcome()
     retry_at: datetime | None = None
     counts_as_failure: bool = False
+    attachments: Mapping[str, Sequence[JsonObject]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +228,7 @@ class NewRun:
     model: str | None = None
     details: JsonObject = field(default_factory=dict)
     priority: Priority = Priority.NORMAL
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +259,7 @@ class Run:
     finished_at: datetime | None
     requested: RunRequest | None = None
     priority: Priority = Priority.NORMAL
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

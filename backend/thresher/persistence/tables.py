@@ -96,7 +96,10 @@ def _say_it_to_postgres(metadata: sa.MetaData, connection: sa.Connection, **_: o
 
 
 class RunRow(Base):
-    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first."""
+    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first.
+
+    ``budget``: an amount and its unit, as ``engine.budget.Budget`` writes it.
+    """
 
     __tablename__ = "runs"
 
@@ -121,6 +124,7 @@ class RunRow(Base):
     finished_at: Mapped[datetime | None]
     requested: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    budget: Mapped[str | None]
 
     __table_args__ = (
         _one_of("status", RunStatus),
@@ -157,7 +161,6 @@ class ItemRow(Base):
     error_message: Mapped[str | None] = mapped_column(ForeignText)
     attributes: Mapped[dict[str, Any]]
     result: Mapped[Any | None] = mapped_column(sa.JSON(none_as_null=True))
-    payload: Mapped[bytes | None]
 
     __table_args__ = (
         sa.UniqueConstraint("run_id", "key"),
@@ -170,6 +173,15 @@ class ItemRow(Base):
         _partial_index("parent_id"),
         _partial_index("run_id", "next_attempt_at"),
     )
+
+
+class ItemPayloadRow(Base):
+    """What an open item is processed from. A table of its own: what finished items leave is used again, not lost."""
+
+    __tablename__ = "item_payloads"
+
+    item_id: Mapped[int] = mapped_column(_RowId, sa.ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    payload: Mapped[bytes]
 
 
 class AttemptRow(Base):
@@ -193,6 +205,7 @@ class AttemptRow(Base):
     cached_tokens: Mapped[int]
     cost_usd: Mapped[float | None]
     cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    prompt_bytes: Mapped[int] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),
@@ -202,7 +215,10 @@ class AttemptRow(Base):
 
 
 class CachedAnswerRow(Base):
-    """A model's answer, kept under a hash of all that it depends on. Tokens and cost: what it took to get it."""
+    """A model's answer, kept under a hash of all that it depends on. Tokens and cost: what it took to get it.
+
+    ``uses``: how often it was given instead of being asked for. ``size_bytes``: what the row takes, about.
+    """
 
     __tablename__ = "cached_answers"
 
@@ -210,7 +226,6 @@ class CachedAnswerRow(Base):
     provider: Mapped[str]
     model: Mapped[str]
     answer: Mapped[str] = mapped_column(ForeignText)
-    finish_reason: Mapped[str]
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
     cost_usd: Mapped[float | None]
@@ -219,7 +234,10 @@ class CachedAnswerRow(Base):
     used_at: Mapped[datetime]
     uses: Mapped[int]
 
-    __table_args__ = (sa.Index(None, "used_at"),)
+    __table_args__ = (
+        sa.Index(None, "used_at", "size_bytes"),  # covers the sum of all sizes
+        sa.Index(None, "provider", "model"),
+    )
 
 
 class NodeFactRow(Base):

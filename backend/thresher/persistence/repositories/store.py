@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, PermanentError
+from thresher.engine.budget import Budget
 from thresher.engine.work import (
     ENDED,
     AttemptRecord,
@@ -41,11 +42,12 @@ from thresher.persistence.repositories.run_ids import RunIds
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
+_NEED_PAYLOAD = frozenset({ItemStatus.PENDING.value, ItemStatus.DEAD.value, ItemStatus.CANCELLED.value})  # may go on
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRecords:
-    """What one finished item yielded for the tables of its workflow; empty where it yielded nothing."""
+    """What one finished item yielded for the tables of its workflow, or attached; empty where it yielded nothing."""
 
     claim: Claim
     records: Sequence[JsonObject]
@@ -54,7 +56,8 @@ class ItemRecords:
 RecordWriter: TypeAlias = Callable[[sa.Connection, Sequence[ItemRecords]], None]
 """Writes the records of several finished items in the transaction that finishes them.
 
-An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced.
+An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced. (Not so
+what is attached, which is no result of the item.)
 It runs in a unit of a group commit (see ``ThreadSafeDatabaseManager.write_batched``) and may be run twice.
 """
 
@@ -66,7 +69,7 @@ class _LeaseLost(Exception):
 class SqlStore:
     """``thresher.engine.ports.Store`` over a database. All methods are safe to call from any thread.
 
-    ``record_writers`` holds for each kind of run who writes the records of its items. Leases and due times are told
+    ``record_writers`` holds for each kind of run, and of attachment, who writes its rows. Leases and due times are told
     by ``clock``: processes on several machines must agree on the time to within a fraction of the lease.
     """
 
@@ -85,8 +88,9 @@ class SqlStore:
         self._run_ids = RunIds()
         self._kinds: dict[str, str] = {}  # of the runs seen so far; a run's kind never changes
         dialect = db.engine.dialect
-        self._finish_final = PreparedStatement(sql.FINISH_AND_DROP_PAYLOAD, dialect)
-        self._finish_keeping = PreparedStatement(sql.FINISH, dialect)
+        self._finish = PreparedStatement(sql.FINISH, dialect)
+        self._insert_payloads = PreparedStatement(sql.INSERT_PAYLOADS, dialect, ("item_id", "payload"))
+        self._drop_payloads = PreparedStatement(sql.DROP_PAYLOADS, dialect)
         self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
         self._release = PreparedStatement(sql.RELEASE, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
@@ -103,6 +107,7 @@ class SqlStore:
             "id": self._run_ids.new(now),
             "mode": new.mode.value,
             "priority": int(new.priority),
+            "budget": None if new.budget is None else str(new.budget),
             "status": RunStatus.PENDING.value,
             "planned": 0,
             "planning_complete": False,
@@ -175,6 +180,14 @@ class SqlStore:
             NotFound: no run has this identifier.
         """
         self._update_run(run_id, {"mode": mode.value, "mode_reason": reason})
+
+    def set_run_budget(self, run_id: str, budget: Budget | None) -> None:
+        """Says what the next sessions of a run may spend, with what was spent before; None: as much as it takes.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, {"budget": None if budget is None else str(budget)})
 
     def end_run(self, report: RunReport) -> None:
         """Stores how a session of a run ended, and settles what was asked of the run meanwhile.
@@ -285,7 +298,6 @@ class SqlStore:
         """
         if not specs:
             return 0
-        rows = self._new_rows(run_id, specs, parent_id=None)
         further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
         is_open = sql.RUNS.c.requested.is_distinct_from(RunRequest.CANCEL.value)
         count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id, is_open).values(planned=further)
@@ -295,7 +307,7 @@ class SqlStore:
             if connection.execute(count).rowcount != 1:
                 _require_run(session, run_id)
                 return 0
-            return len(connection.execute(self._insert_new_items, rows).all())
+            return self._insert_items(connection, run_id, specs, parent_id=None)
 
         return self._db.write_with_lock(insert)
 
@@ -340,7 +352,7 @@ class SqlStore:
         """Writes the end of an attempt in one transaction; False, with nothing written, where the lease was lost.
 
         Raises:
-            PermanentError: the run's kind has records and nobody writes them.
+            PermanentError: the run's kind has records, or something is attached, and nobody writes it.
             DatabaseUnavailable: nothing is known to be written; calling again is safe, the attempt is written once.
             StorageFailed: the database can no longer be written.
         """
@@ -394,21 +406,19 @@ class SqlStore:
         for completion in completions:
             if completion.outcome.children:
                 claim = completion.claim
-                children = self._new_rows(claim.run_id, completion.outcome.children, parent_id=claim.item_id)
-                connection.execute(self._insert_new_items, children)
+                self._insert_items(connection, claim.run_id, completion.outcome.children, parent_id=claim.item_id)
+        self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
         return [True] * len(completions)
 
     def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
         """Writes the items' new states; False where one of them is no longer held."""
         now = self._clock()
-        dropping: list[dict[str, Any]] = []
-        keeping: list[dict[str, Any]] = []
-        for completion in completions:
-            keeps = self._keep_payloads or completion.status in {ItemStatus.PENDING, ItemStatus.DEAD}
-            (keeping if keeps else dropping).append(_ended(completion, now))
-        written = self._finish_final.execute(connection, dropping)
-        written += self._finish_keeping.execute(connection, keeping)
-        return written == len(completions)
+        rows = [_ended(completion, now) for completion in completions]
+        if self._finish.execute(connection, rows) != len(completions):
+            return False
+        if not self._keep_payloads:
+            self._drop_payloads.execute(connection, [row for row in rows if row["new_status"] not in _NEED_PAYLOAD])
+        return True
 
     def _write_records(self, connection: sa.Connection, completions: Sequence[Completion]) -> None:
         by_kind: dict[str, list[ItemRecords]] = {}
@@ -417,32 +427,37 @@ class SqlStore:
             if records or claim.attempt > 1:
                 by_kind.setdefault(claim.kind, []).append(ItemRecords(claim, records))
         for kind, items in by_kind.items():
-            writer = self._record_writers.get(kind)
-            if writer is not None:
-                writer(connection, items)
-            elif any(item.records for item in items):
-                raise PermanentError(f"Nobody writes the records of runs of kind {kind!r}.")
+            self._write_kind(connection, kind, items)
 
-    def _new_rows(self, run_id: str, specs: Iterable[ItemSpec], parent_id: int | None) -> list[dict[str, Any]]:
+    def _write_attachments(self, connection: sa.Connection, completions: Sequence[Completion]) -> None:
+        by_kind: dict[str, list[ItemRecords]] = {}
+        for completion in completions:
+            for kind, rows in completion.attachments.items():
+                by_kind.setdefault(kind, []).append(ItemRecords(completion.claim, rows))
+        for kind, items in by_kind.items():
+            self._write_kind(connection, kind, items)
+
+    def _write_kind(self, connection: sa.Connection, kind: str, items: Sequence[ItemRecords]) -> None:
+        writer = self._record_writers.get(kind)
+        if writer is not None:
+            writer(connection, items)
+        elif any(item.records for item in items):
+            raise PermanentError(f"Nobody writes the records of kind {kind!r}.")
+
+    def _insert_items(
+        self, connection: sa.Connection, run_id: str, specs: Sequence[ItemSpec], parent_id: int | None
+    ) -> int:
+        """Writes those items, with their payloads, whose keys the run does not have yet; returns how many."""
         now = self._clock()
-        return [self._new_row(spec, now) | {"run_id": run_id, "parent_id": parent_id} for spec in specs]
+        rows = [_new_row(run_id, spec, parent_id, now) for spec in specs]
+        new = connection.execute(self._insert_new_items, rows).all()
+        payloads = {spec.key: self._payload(spec) for spec in reversed(specs)}  # of specs of one key the first counts
+        found = [{"item_id": item_id, "payload": payloads[key]} for item_id, key in new]
+        self._insert_payloads.execute(connection, [row for row in found if row["payload"] is not None])
+        return len(new)
 
-    def _new_row(self, spec: ItemSpec, now: datetime) -> dict[str, Any]:
-        skipped = spec.skip_reason is not None
-        return {
-            "key": spec.key,
-            "position": encode_position(spec.position),
-            "stage": spec.stage,
-            "status": (ItemStatus.SKIPPED if skipped else ItemStatus.PENDING).value,
-            "skip_reason": spec.skip_reason,
-            "payload": None if skipped and not self._keep_payloads else spec.payload,
-            "attributes": spec.attributes,
-            "attempts_started": 0,
-            "failures": 0,
-            "losses": 0,
-            "created_at": now,
-            "finished_at": now if skipped else None,
-        }
+    def _payload(self, spec: ItemSpec) -> bytes | None:
+        return spec.payload if spec.skip_reason is None or self._keep_payloads else None
 
     def _kind(self, run_id: str) -> str:
         if run_id not in self._kinds:
@@ -476,9 +491,9 @@ class SqlStore:
         with self._db.read() as session:
             summed: Any = session.execute(sums).one()
             by_class: dict[str, int] = dict(session.execute(errors).all())
-        requests, prompt, completion, cached, seconds, cost, hits, attempts, priced = summed
+        requests, prompt, completion, cached, seconds, cost, hits, size, attempts, priced = summed
         known_cost = float(cost) if priced == attempts else None
-        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits))
+        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
         return Totals(usage, float(seconds), attempts, by_class)
 
     def next_due(self, run_id: str) -> datetime | None:
@@ -505,6 +520,7 @@ _SUMMED = (
     "duration_seconds",
     "cost_usd",
     "cache_hits",
+    "prompt_bytes",
 )
 
 
@@ -519,7 +535,27 @@ def _run(row: RunRow) -> Run:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
     values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
     values["requested"] = None if row.requested is None else RunRequest(row.requested)
+    values["budget"] = None if row.budget is None else Budget.parse(row.budget)
     return Run(run_id=row.id, **values)
+
+
+def _new_row(run_id: str, spec: ItemSpec, parent_id: int | None, now: datetime) -> dict[str, Any]:
+    skipped = spec.skip_reason is not None
+    return {
+        "run_id": run_id,
+        "parent_id": parent_id,
+        "key": spec.key,
+        "position": encode_position(spec.position),
+        "stage": spec.stage,
+        "status": (ItemStatus.SKIPPED if skipped else ItemStatus.PENDING).value,
+        "skip_reason": spec.skip_reason,
+        "attributes": spec.attributes,
+        "attempts_started": 0,
+        "failures": 0,
+        "losses": 0,
+        "created_at": now,
+        "finished_at": now if skipped else None,
+    }
 
 
 def _held(claim: Claim) -> dict[str, Any]:
@@ -561,6 +597,7 @@ def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
         "cached_tokens": usage.cached_tokens,
         "cost_usd": usage.cost_usd,
         "cache_hits": usage.cache_hits,
+        "prompt_bytes": usage.prompt_bytes,
     }
 
 

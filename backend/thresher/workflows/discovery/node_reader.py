@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from lxml import etree
 
@@ -17,11 +18,13 @@ from thresher.llm.grounding import ground, ground_record, read_as_written
 from thresher.llm.masking import Masker, Pseudonyms
 from thresher.llm.providers.structural import parse_subtree
 from thresher.llm.schema import RecordSchema, ResponseSchema
-from thresher.llm.structured import AnswerLadder
+from thresher.llm.structured import Answer, AnswerLadder
 from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
 from thresher.workflows.discovery.configurations import NodeConfiguration
 from thresher.workflows.discovery.node_facts import FactValue, NodeFact
 from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_FACTS_SMALL, NODE_RECORD, Prompt, load_prompt
+
+T = TypeVar("T")
 
 _NOTHING_HIDDEN = Pseudonyms()
 
@@ -52,6 +55,15 @@ class AnswerBounds:
     temperature: float = 0.0
 
 
+class Ladder(Protocol):
+    """Who gets an answer: see ``llm.structured.AnswerLadder``."""
+
+    def ask(
+        self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
+    ) -> Answer[T]:
+        """Returns an answer that ``validate`` accepts."""
+
+
 class NodeReader:
     """Reads subtrees of one path of one document: prompt, schema and client are the same for all of them.
 
@@ -66,8 +78,9 @@ class NodeReader:
         bounds: AnswerBounds | None = None,
         document: Mapping[str, str | None] | None = None,
         configuration: NodeConfiguration | None = None,
-        ladder: AnswerLadder | None = None,
+        ladder: Ladder | None = None,
     ) -> None:
+        """``ladder`` asks the model; an ``AnswerCache`` asks only where no answer is known."""
         self._client = client
         self._masker = masker if client.leaves_machine else None
         self._bounds = bounds or AnswerBounds()
@@ -91,10 +104,23 @@ class NodeReader:
             RetryableError, PermanentError, FatalError: the model failed (see ``core.errors``).
             AnswerTruncated, PromptTooLong: the subtree is too large for the model: split it.
         """
+        evidence, hidden, request = self._prepared(node)
+        if request is None:
+            return self._fact(node, _Found(1.0, (), ()), hidden)
+        context.raise_if_stopping()
+        if self._record is not None:
+            return self._read_record(node, request, (evidence, hidden), context)
+        return self._read_fields(node, request, (evidence, hidden), context)
+
+    def request(self, node: Node) -> ModelRequest | None:
+        """What is asked of the model about a subtree; None where it holds nothing to read."""
+        return self._prepared(node)[2]
+
+    def _prepared(self, node: Node) -> tuple[Evidence, Pseudonyms, ModelRequest | None]:
         root = _parsed(node)
         evidence = Evidence.of(root, node.shells)
         if not evidence.leaves:
-            return self._fact(node, _Found(1.0, (), ()), _NOTHING_HIDDEN)
+            return evidence, _NOTHING_HIDDEN, None
         hidden = self._masker.mask(root) if self._masker is not None else _NOTHING_HIDDEN
         sent = etree.tostring(root, encoding="unicode") if hidden.count else node.xml
         request = ModelRequest(
@@ -105,11 +131,10 @@ class NodeReader:
             max_output_tokens=self._bounds.max_tokens,
             temperature=self._bounds.temperature,
             examples=self._prompt.examples,
+            # Not what was read before values were hidden, nor by the numbers that a shell's children have elsewhere.
+            evidence=None if hidden.count or node.shells else evidence,
         )
-        context.raise_if_stopping()
-        if self._record is not None:
-            return self._read_record(node, request, (evidence, hidden), context)
-        return self._read_fields(node, request, (evidence, hidden), context)
+        return evidence, hidden, request
 
     def _read_fields(
         self, node: Node, request: ModelRequest, seen: tuple[Evidence, Pseudonyms], context: AttemptContext
@@ -229,16 +254,28 @@ def _context_lines(document: Mapping[str, str | None]) -> str:
 
 
 def _grounded(answers: Sequence[ValueAnswer], evidence: Evidence, hidden: Pseudonyms) -> tuple[FactValue, ...]:
-    """Every value looked up at its path, after hidden values have been put back."""
-    values = []
+    """Every value looked up at its path, after hidden values have been put back.
+
+    Nearly all of them are written as they stand: those are found without a call.
+    """
+    values, exact = [], evidence.first_at
     for answer in answers:
         name, value, path = answer["name"], answer["value"], answer["path"]
-        if "[" in value:
+        if "_" in value:  # every pseudonym has one
             value = hidden.restore(value)
-        if "[" in path:
+        if "_" in path:
             path = hidden.restore(path)
+        if not name.isascii() or "\0" in name:
+            name = storable(name)
+        leaf = exact.get(path)
+        if leaf is not None and leaf.value == value:  # text of the document, which every database takes
+            values.append(_fact_value((name, value, leaf.source_path, True)))
+            continue
         is_proved, place = ground(value, path, evidence)
-        if not is_proved:  # else they are text of the document, which every database takes
+        if not is_proved:
             value, place = storable(value), storable(place)
-        values.append(FactValue(storable(name), value, place, is_proved))
+        values.append(_fact_value((name, value, place, is_proved)))
     return tuple(values)
+
+
+_fact_value = partial(tuple.__new__, FactValue)  # a third of what its own constructor takes, which is Python
