@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from thresher.core.config import Provider, Settings
 from thresher.core.errors import BadConfiguration
@@ -28,6 +27,7 @@ from thresher.llm.client import ModelClient
 from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
+from thresher.llm.providers.preparation import AzureServer, OpenAIServer
 from thresher.llm.providers.silent import SilentClient
 from thresher.llm.providers.structural import StructuralClient
 from thresher.llm.structured import AnswerLadder
@@ -41,9 +41,6 @@ from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits
 from thresher.workflows.discovery.discovery_workflow import KIND
 from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
 from thresher.workflows.discovery.node_reader import Ladder
-
-if TYPE_CHECKING:
-    from thresher.llm.providers.openai import AzureServer, OpenAIServer
 
 DEFAULT_MODEL = "gpt-4o-mini"
 _M_ARENA_MAX = -8  # malloc.h
@@ -175,8 +172,6 @@ def with_local_defaults(settings: Settings) -> Settings:
 
 
 def _openai_server(settings: Settings) -> OpenAIServer:
-    from thresher.llm.providers.openai import OpenAIServer  # noqa: PLC0415 # slow to import
-
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     if not key and not settings.openai_base_url:
         raise BadConfiguration(
@@ -187,8 +182,6 @@ def _openai_server(settings: Settings) -> OpenAIServer:
 
 
 def _azure_server(settings: Settings) -> AzureServer:
-    from thresher.llm.providers.openai import AzureServer  # noqa: PLC0415 # slow to import
-
     wanted = {
         "AZURE_OPENAI_ENDPOINT": settings.azure_openai_endpoint,
         "AZURE_OPENAI_API_KEY": settings.azure_openai_api_key and settings.azure_openai_api_key.get_secret_value(),

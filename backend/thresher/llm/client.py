@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from thresher.core.limits import SILENT, ReportedLimits
 from thresher.engine.work import Usage
@@ -13,6 +13,8 @@ from thresher.llm.schema import ResponseSchema
 
 _CHARACTERS_PER_TOKEN = 3.5  # of XML
 _USUAL_ANSWER = 400  # tokens
+if TYPE_CHECKING:
+    from thresher.llm.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class ModelRequest:
     provider's prefix cache hits, and their encoding is kept. ``user`` is context lines and then the subtree;
     ``subtree`` is the XML exactly as it stands in ``user``. ``history`` holds (role, content) of a re-ask, in
     order, after ``user``; ``examples`` holds (question, answer) turns that stand before it, constant for a run.
+    ``evidence`` is what ``subtree`` says, where it was read already: a client on this machine need not read it again.
     """
 
     system: str
@@ -33,6 +36,7 @@ class ModelRequest:
     temperature: float = 0.0
     history: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     @property
     def estimated_tokens(self) -> float:

@@ -161,7 +161,6 @@ class ItemRow(Base):
     error_message: Mapped[str | None] = mapped_column(ForeignText)
     attributes: Mapped[dict[str, Any]]
     result: Mapped[Any | None] = mapped_column(sa.JSON(none_as_null=True))
-    payload: Mapped[bytes | None]
 
     __table_args__ = (
         sa.UniqueConstraint("run_id", "key"),
@@ -174,6 +173,15 @@ class ItemRow(Base):
         _partial_index("parent_id"),
         _partial_index("run_id", "next_attempt_at"),
     )
+
+
+class ItemPayloadRow(Base):
+    """What an open item is processed from. A table of its own: what finished items leave is used again, not lost."""
+
+    __tablename__ = "item_payloads"
+
+    item_id: Mapped[int] = mapped_column(_RowId, sa.ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    payload: Mapped[bytes]
 
 
 class AttemptRow(Base):

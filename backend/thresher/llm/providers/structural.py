@@ -41,12 +41,8 @@ class StructuralClient:
         Raises:
             PermanentLLMError: the subtree is not well-formed XML.
         """
-        try:
-            root = parse_subtree(request.subtree)
-        except etree.XMLSyntaxError as error:
-            raise PermanentLLMError(f"The subtree is not well-formed XML: {error.msg}.") from error
         schema = request.schema.bounded_format["json_schema"]["schema"]
-        answer = fill(schema, Evidence.of(root), ordinal=_ordinal(request.user))
+        answer = fill(schema, request.evidence or _read(request.subtree), ordinal=_ordinal(request.user))
         text = to_text(answer)
         return ModelReply(text=text, finish_reason="stop", model=NAME, usage=_NO_USAGE)
 
@@ -55,6 +51,13 @@ class StructuralClient:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _read(subtree: str) -> Evidence:
+    try:
+        return Evidence.of(parse_subtree(subtree))
+    except etree.XMLSyntaxError as error:
+        raise PermanentLLMError(f"The subtree is not well-formed XML: {error.msg}.") from error
 
 
 def parse_subtree(text: str) -> etree._Element:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 import pycurl
 
 from thresher.core.errors import PermanentLLMError, TransientLLMError
+from thresher.llm.providers.preparation import Template
 
 CONNECT_TIMEOUT = 10.0  # seconds
 MAX_REPLY_BYTES = 32 * 1024 * 1024
@@ -36,16 +37,6 @@ _BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 _CERTIFICATE_ERRORS = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A request to be sent again and again. ``address`` is what a person recognises: no path, no credentials."""
-
-    method: str
-    url: str = field(repr=False)
-    headers: Sequence[str] = field(repr=False)  # "Name: value"; they hold the key
-    address: str
 
 
 @dataclass(frozen=True, slots=True)
