@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -19,6 +19,9 @@ from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.gate import Resources
+from thresher.engine.progress import Listener
+from thresher.engine.resource_events import ResourceListener
+from thresher.engine.resource_log import ResourceLog
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, NewRun, Run, RunStatus
@@ -237,7 +240,7 @@ def make_limits(settings: Settings) -> Limits:
     )
 
 
-def make_resources(settings: Settings) -> Resources:
+def make_resources(settings: Settings, listeners: Sequence[ResourceListener] = ()) -> Resources:
     """The gates before models, shared by all runs of this process."""
     breaker = BreakerPolicy(
         failures=settings.breaker_failures,
@@ -251,7 +254,8 @@ def make_resources(settings: Settings) -> Resources:
             concurrency=settings.max_parallel_nodes,
             is_adaptive=settings.adaptive_concurrency,
             breaker=breaker,
-        )
+        ),
+        listeners=(ResourceLog(), *listeners),
     )
 
 
@@ -263,6 +267,63 @@ def make_runner_options(settings: Settings) -> RunnerOptions:
     return RunnerOptions(retry=retry, lease=settings.lease_seconds)
 
 
+Watch = Callable[[Resources, Callable[[], int]], None]
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who looks on besides logs and display: metrics, spans. ``watches`` are told what there is to look at."""
+
+    of_runs: tuple[Listener, ...] = ()
+    of_resources: tuple[ResourceListener, ...] = ()
+    watches: tuple[Watch, ...] = ()
+
+    def __add__(self, other: Observers) -> Observers:
+        return Observers(
+            self.of_runs + other.of_runs, self.of_resources + other.of_resources, self.watches + other.watches
+        )
+
+
+@contextmanager
+def open_observers(settings: Settings) -> Iterator[Observers]:
+    """Metrics and spans, where they are asked for; until the end of the process's work.
+
+    Raises:
+        BadConfiguration: the port of the metrics is taken, or what makes spans is not installed.
+    """
+    observers = Observers()
+    with ExitStack() as closing:
+        if settings.metrics_port is not None:
+            observers += closing.enter_context(_metrics(settings.metrics_host, settings.metrics_port))
+        if settings.otel_exporter_otlp_endpoint:
+            observers += closing.enter_context(_spans(settings.otel_exporter_otlp_endpoint))
+        yield observers
+
+
+@contextmanager
+def _metrics(host: str, port: int) -> Iterator[Observers]:
+    from thresher.integrations.metrics import Metrics, served  # noqa: PLC0415 # few look
+
+    metrics = Metrics()
+    with served(metrics.registry, host, port):
+        yield Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
+
+
+@contextmanager
+def _spans(endpoint: str) -> Iterator[Observers]:
+    try:
+        from thresher.integrations.tracing import exported  # noqa: PLC0415 # an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise BadConfiguration(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
+            "`pip install thresher[otel]` installs it."
+        ) from error
+    with exported(endpoint) as tracing:
+        yield Observers((tracing.on_run,), (tracing.on_resource,))
+
+
 @dataclass(frozen=True)
 class Discovery:
     """Everything that one process needs to run discoveries on an open database."""
@@ -270,6 +331,7 @@ class Discovery:
     settings: Settings
     db: ThreadSafeDatabaseManager
     closing: ExitStack
+    observers: Observers = field(default_factory=Observers)
 
     @cached_property
     def store(self) -> SqlStore:
@@ -310,7 +372,11 @@ class Discovery:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         options = make_runner_options(self.settings)
-        return Runner(self.store, DiscoveryWorkflow(reader), options, make_resources(self.settings))
+        resources = make_resources(self.settings, self.observers.of_resources)
+        runner = Runner(self.store, DiscoveryWorkflow(reader), options, resources)
+        for watch in self.observers.watches:
+            watch(resources, lambda: runner.in_hand)
+        return runner
 
     def executor(self, mode: Mode) -> Executor:
         """A fresh executor for one session."""
@@ -333,8 +399,8 @@ def _with_reader_of(settings: Settings, run: Run) -> Settings:
 @contextmanager
 def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
-    with open_database(settings) as db, ExitStack() as closing:
-        yield Discovery(with_local_defaults(settings), db, closing)
+    with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
+        yield Discovery(with_local_defaults(settings), db, closing, observers)
 
 
 # -- dry runs -----------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ REASONS = {
     "needs an account",
     "needs a PostgreSQL server",
     "it waits for a person",
+    "it watches a run from outside",
+    "it is read by other programs",
 }
 SHELL_PAGES = (
     "README.md",

@@ -496,9 +496,9 @@ def _ask(run: str, request: str, longest: float, *, as_json: bool) -> None:
 def _settings(**overrides: object) -> Settings:
     """The settings of this process with the options that were given."""
     from thresher.core.config import load_settings
-    from thresher.core.logging import configure_logging
+    from thresher.core.logging import LogOptions, configure_logging
 
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = load_settings(**given)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(LogOptions(settings.log_level, settings.log_format, settings.log_file, settings.secrets()))
     return settings

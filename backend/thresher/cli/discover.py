@@ -213,7 +213,8 @@ def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
     with stop_on_signals(control, lambda: say(announcement)), _progress(run, output) as listeners:
-        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), listeners, control)
+        everyone = (*listeners, *discovery.observers.of_runs)
+        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), everyone, control)
     for change in discovery.client.fallbacks:
         say(f"Note: {change}")
     result = _print_result(discovery, report, output)

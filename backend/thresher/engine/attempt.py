@@ -18,8 +18,9 @@ from thresher.core.errors import (
     Postponed,
     StorageFailed,
     ThresherError,
+    own_words,
 )
-from thresher.core.logging import get_logger
+from thresher.core.logging import DEBUG, get_logger, is_logged
 from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
@@ -117,9 +118,14 @@ class Attempts:
         if self._control.stopping.is_set():
             self._store.release([claim])
             return None
+        if is_logged(DEBUG):
+            log.debug("item started", stage=claim.stage, failures=claim.failures)
         with self._counted():
             completion = self._process(claim, run)
-            return completion if self._finish(completion) else None
+            if self._finish(completion):
+                return completion
+        log.warning("lease lost", ms=round(completion.attempt.duration * 1000))
+        return None
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -154,7 +160,7 @@ class Attempts:
         if fatal:
             self._control.fail(error)
         elif not isinstance(error, ThresherError):
-            log.error("an item failed with a defect", run_id=claim.run_id, key=claim.key, exc_info=error)
+            log.error("item failed with a defect", error=type(error).__name__, exc_info=error)
         record = AttemptRecord(
             number=claim.attempt,
             status=AttemptStatus.INTERRUPTED if interrupted else AttemptStatus.FAILED,
@@ -169,10 +175,14 @@ class Attempts:
         return pending if interrupted or fatal else self._retried_or_dead(pending, error)
 
     def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
-        delay = self._policy.delay(error, pending.claim.failures + 1, pending.claim.attempt)
-        ended = replace(pending, counts_as_failure=not isinstance(error, Postponed))
+        claim, counts = pending.claim, not isinstance(error, Postponed)
+        delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
+        ended = replace(pending, counts_as_failure=counts)
+        said = {"error": type(error).__name__, "reason": own_words(error), "failures": claim.failures + counts}
         if delay is None:
+            log.info("item dead", **said)
             return replace(ended, status=ItemStatus.DEAD)
+        log.info("item retried", delay_s=round(delay, 3), **said)
         return replace(ended, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
 
     def _finish(self, completion: Completion) -> bool:
@@ -182,7 +192,7 @@ class Attempts:
         except (DatabaseUnavailable, StorageFailed):
             raise
         except Exception as error:
-            log.exception("an outcome could not be stored", key=completion.claim.key)
+            log.exception("outcome not stored")
             return self._write(_unstorable(completion, error))
 
     def _write(self, completion: Completion) -> bool:

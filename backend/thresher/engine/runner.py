@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
-from thresher.core.errors import BudgetExhausted, StateConflict, ThresherError
+from thresher.core.correlation import Correlation, carried, correlated
+from thresher.core.errors import BudgetExhausted, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
 from thresher.engine.budget import Spending
@@ -24,6 +25,7 @@ from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished, RunStarted, RunStopping, Tally
 from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
+from thresher.engine.run_log import RunLog
 from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunRequest, RunStatus
 
 log = get_logger(__name__)
@@ -63,6 +65,7 @@ class Runner:
         self.workflow = workflow
         self.options = options or RunnerOptions()
         self.resources = resources or Resources()
+        self._sessions: set[_Session] = set()
 
     def run(
         self,
@@ -82,7 +85,18 @@ class Runner:
             KeyboardInterrupt: asked twice to stop; the run is paused, items in hand are pending again.
             ThresherError: the store itself failed.
         """
-        return _Session(self, run_id, executor, tuple(listeners), control or RunControl()).work()
+        with correlated(Correlation(run_id)):
+            session = _Session(self, run_id, executor, (RunLog(), *listeners), control or RunControl())
+            self._sessions.add(session)
+            try:
+                return session.work()
+            finally:
+                self._sessions.discard(session)
+
+    @property
+    def in_hand(self) -> int:
+        """Attempts under way, of all runs."""
+        return sum(session.in_hand for session in tuple(self._sessions))
 
 
 class _Session:
@@ -114,11 +128,16 @@ class _Session:
         self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
 
+    @property
+    def in_hand(self) -> int:
+        """Attempts under way."""
+        return self._attempts.in_hand
+
     def work(self) -> RunReport:
         """The whole session."""
         executor = self._executor
         self._emit(RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot()))
-        executor.start(self._work_on, self._control.wake)
+        executor.start(self._work_in_place, self._control.wake)
         try:
             with self._kept_and_heeded(), self._planner.running(self._control, self._emit, first=executor.plans_first):
                 self._loop()
@@ -208,7 +227,7 @@ class _Session:
             self._end()
         except ThresherError as failure:
             if str(failure) != str(error):
-                log.warning("the run could not be marked as stopped", run_id=self._run.run_id, reason=str(failure))
+                log.warning("run not marked as stopped", error=type(failure).__name__, reason=own_words(failure))
 
     def _end(self) -> RunReport:
         """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
@@ -221,6 +240,11 @@ class _Session:
 
     # -- items ----------------------------------------------------------------------------------------------
 
+    def _work_in_place(self, claim: Claim) -> None:
+        """One claim to its end, its run, number and attempt in every line that is logged meanwhile."""
+        with correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt)):
+            self._work_on(claim)
+
     def _work_on(self, claim: Claim) -> None:
         """One claim to its end; called by the executor, in a worker thread or in this one."""
         try:
@@ -229,7 +253,7 @@ class _Session:
             self._control.fail(error)  # the store's own words say it all, and say it once
             return
         except Exception as error:
-            log.exception("an attempt could not be stored", run_id=claim.run_id, key=claim.key)
+            log.exception("attempt not stored")
             self._control.fail(error)
             return
         self._held.pop(claim.item_id, None)
@@ -257,6 +281,11 @@ class _Session:
                 error_message=record.error_message,
                 result=done.outcome.result,
                 snapshot=snapshot,
+                item=done.claim.item_id,
+                attempt=record.number,
+                stage=done.claim.stage,
+                started_at=record.started_at,
+                usage=record.usage,
             )
         )
 
@@ -267,7 +296,7 @@ class _Session:
                 try:
                     listener(event)
                 except Exception:
-                    log.exception("a progress listener failed", progress=type(event).__name__)
+                    log.exception("progress listener failed", about=type(event).__name__)
 
     # -- leases ---------------------------------------------------------------------------------------------
 
@@ -286,9 +315,9 @@ class _Session:
                 try:
                     self._store.renew(self._owner, self._options.lease)
                 except ThresherError as failure:
-                    log.warning("leases could not be renewed", owner=self._owner, reason=str(failure))
+                    log.warning("leases not renewed", error=type(failure).__name__, reason=own_words(failure))
 
-        keeper = Thread(target=keep, name="thresher-leases", daemon=True)
+        keeper = Thread(target=carried(keep), name="thresher-leases", daemon=True)
         keeper.start()
         try:
             yield
@@ -300,7 +329,7 @@ class _Session:
         self._last_recovery = time.monotonic()
         found = self._store.recover(self._run.run_id, is_dead, self._options.max_losses)
         if found:
-            log.info("items of ended processes taken back", run_id=self._run.run_id, items=found)
+            log.info("items taken back", items=found)
 
     def _recover_now_and_then(self) -> None:
         if time.monotonic() - self._last_recovery > self._options.lease / 4:

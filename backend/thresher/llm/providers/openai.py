@@ -38,6 +38,8 @@ from thresher.llm.rate_headers import read_rate_headers
 
 log = get_logger(__name__)
 
+log = get_logger(__name__)
+
 CHECK_TIMEOUT = 5.0  # seconds
 _MAX_ENVELOPES = 32
 
@@ -153,7 +155,8 @@ class OpenAIClient:
                 return False
             self._dialect, change = adapted
             self.fallbacks += (f"{change}: {self._address} refused ({refusal.status}): {refusal.message}",)
-            return True
+        log.info("fallback", change=change, resource=self.resource, status=refusal.status)
+        return True
 
     def _reply(self, response: Response, limits: ReportedLimits, requests: int) -> ModelReply:
         document = self._document(response, limits)

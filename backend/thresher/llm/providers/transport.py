@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import pycurl
 
-from thresher.core.errors import PermanentLLMError, TransientLLMError
+from thresher.core.errors import PermanentLLMError, ThresherError, TransientLLMError
 from thresher.llm.providers.preparation import Template
 
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -143,7 +143,7 @@ class _Connection:
         try:
             self._perform()
         except pycurl.error as error:
-            raise self._explained(error, template.address, timeout) from error
+            raise self._explained(error, template.address, timeout).in_own_words() from error
         status: int = self._curl.getinfo(pycurl.RESPONSE_CODE)
         return Response(status, _headers(self._lines), b"".join(self._chunks))
 
@@ -190,7 +190,7 @@ class _Connection:
         self._chunks.append(chunk)
         return None
 
-    def _explained(self, error: pycurl.error, address: str, timeout: float) -> Exception:
+    def _explained(self, error: pycurl.error, address: str, timeout: float) -> ThresherError:
         number, message = error.args[0], str(error.args[1])
         if self._received > MAX_REPLY_BYTES:
             return PermanentLLMError(f"{address} answered more than {MAX_REPLY_BYTES} bytes.")
