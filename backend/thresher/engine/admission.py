@@ -32,7 +32,10 @@ class ResourceLimits:
 
 @dataclass(slots=True)
 class Pass:
-    """One request that was let in. ``tokens`` is what it was thought to cost."""
+    """One request that was let in. ``tokens`` is what it was thought to cost.
+
+    ``is_evidence`` is False where its failure would say nothing of the resource.
+    """
 
     entered_at: float
     tokens: float
@@ -41,6 +44,7 @@ class Pass:
     tokens_mark: Mark
     reported: ReportedLimits = SILENT
     used_tokens: int | None = None
+    is_evidence: bool = True
 
 
 class Admission:
@@ -54,6 +58,7 @@ class Admission:
     def __init__(self, limits: ResourceLimits, now: float) -> None:
         self.in_flight = 0
         self.circuit = Breaker(limits.breaker)
+        self._open_seconds = limits.breaker.open_seconds
         self._concurrency = (
             AdaptiveConcurrency(limits.concurrency, is_fixed=not limits.is_adaptive) if limits.concurrency else None
         )
@@ -113,7 +118,8 @@ class Admission:
         else:
             self._closed_until = max(self._closed_until, now + (error.retry_after or 0.0))
             self._ended(now, entry, in_flight, failed=True)
-            self.circuit.failed(now, is_probe=entry.is_probe, in_flight=in_flight)
+            if entry.is_evidence or entry.is_probe:
+                self.circuit.failed(now, is_probe=entry.is_probe, in_flight=in_flight)
 
     def _answered(self, now: float, entry: Pass, error: BaseException | None, in_flight: int) -> None:
         if error is not None and not isinstance(error, Exception):  # an interrupt: nothing is known of the server
@@ -160,6 +166,10 @@ class Admission:
                 )
         return self.in_flight >= limit
 
+    def probe_failed(self, error: RetryableError) -> ResourceUnavailable:
+        """The error of a probe, which says nothing of its item: that waits until another has been sent as the next."""
+        return ResourceUnavailable(str(error), retry_after=2 * self._open_seconds)
+
     def is_hopeless(self, now: float) -> bool:
         """Whether nothing has succeeded for longer than anybody wants to wait."""
         return self.circuit.is_hopeless(now)
@@ -167,9 +177,3 @@ class Admission:
 
 def _per_minute(rate: float | None, now: float, *, first: float) -> Allowance:
     return Allowance.of_rate(rate / 60.0, now, first) if rate is not None else Allowance()
-
-
-def probe_failed(error: RetryableError) -> ResourceUnavailable:
-    """The error of a probe, which says nothing of the item that was sent as one."""
-    failed = ResourceUnavailable(str(error), retry_after=error.retry_after)
-    return failed.in_own_words(error.own_words) if error.own_words else failed

@@ -49,7 +49,16 @@ LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
 class Context:
     """What an item sees of the engine (see ``ports.AttemptContext``)."""
 
-    def __init__(self, run: Run, control: RunControl, resources: Resources, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        control: RunControl,
+        resources: Resources,
+        ledger: Ledger | None = None,
+        *,
+        is_fresh: bool = True,
+    ) -> None:
+        """``is_fresh`` is False where the item has failed before (see ``gate.Turn``)."""
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
@@ -57,7 +66,7 @@ class Context:
         self._control = control
         self._resources = resources
         self._ledger = ledger or Ledger()
-        self._turn = Turn(run.run_id, run.priority)
+        self._turn = Turn(run.run_id, run.priority, is_fresh=is_fresh)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
@@ -139,7 +148,8 @@ class Attempts:
                 self.in_hand -= 1
 
     def _process(self, claim: Claim, run: Run) -> Completion:
-        context = Context(run, self._control, self._resources, self._ledger)
+        is_fresh = claim.failures == 0
+        context = Context(run, self._control, self._resources, self._ledger, is_fresh=is_fresh)
         started_at, started = datetime.now(UTC), time.monotonic()
         error: Exception | None = None
         outcome = Outcome()

@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from threading import Condition, Lock
 
 from thresher.core.correlation import current
 from thresher.core.errors import RateLimited, ResourceGone, RetryableError, ThresherError
 from thresher.core.limits import ReportedLimits
-from thresher.engine.admission import Admission, Pass, ResourceLimits, probe_failed
+from thresher.engine.admission import Admission, Pass, ResourceLimits
 from thresher.engine.breaker import Circuit
 from thresher.engine.control import Interrupted
 from thresher.engine.resource_events import (
@@ -35,12 +36,14 @@ class NoPermit(ThresherError):
 class Turn:
     """For whom a permit is asked: runs of a smaller ``priority`` go first, runs of the same take turns.
 
-    ``waits`` is False for what is only sent where it can be sent at once.
+    ``waits`` is False for what is only sent where it can be sent at once. ``is_fresh`` is False for an item that has
+    failed before: that it fails again says nothing of the resource.
     """
 
     run_id: str = ""
     priority: int = 1
     waits: bool = True
+    is_fresh: bool = True
 
 
 class Permit:
@@ -58,10 +61,10 @@ class Permit:
 class _Ticket:
     """One waiting thread. ``moved`` is notified when it may have become the first."""
 
-    __slots__ = ("moved", "turn")
+    __slots__ = ("line", "moved")
 
     def __init__(self, turn: Turn, lock: Lock) -> None:
-        self.turn = turn
+        self.line = turn.run_id, turn.priority
         self.moved = Condition(lock)
 
 
@@ -69,26 +72,26 @@ class _Queue:
     """Who waits: by priority, then the runs in turns, then in the order of asking. Not locked."""
 
     def __init__(self) -> None:
-        self._lines: dict[Turn, deque[_Ticket]] = {}  # the run whose turn it is first
+        self._lines: dict[tuple[str, int], deque[_Ticket]] = {}  # by run and priority; whose turn it is first
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
     def add(self, ticket: _Ticket) -> None:
-        self._lines.setdefault(ticket.turn, deque()).append(ticket)
+        self._lines.setdefault(ticket.line, deque()).append(ticket)
 
     def first(self) -> _Ticket | None:
         """The one that goes next."""
         if not self._lines:
             return None
-        return self._lines[min(self._lines, key=lambda turn: turn.priority)][0]  # min keeps the order of equals
+        return self._lines[min(self._lines, key=itemgetter(1))][0]  # min keeps the order of equals
 
     def remove(self, ticket: _Ticket) -> None:
         """Takes a ticket out; its run is last among its like from now on."""
-        line = self._lines.pop(ticket.turn)
+        line = self._lines.pop(ticket.line)
         line.remove(ticket)
         if line:
-            self._lines[ticket.turn] = line
+            self._lines[ticket.line] = line
 
 
 class Gate:
@@ -147,7 +150,9 @@ class Gate:
             ResourceGone: the resource has been away for too long.
         """
         asked_at = self._clock()
-        entry = self._enter(is_stopping, tokens, turn or Turn())
+        turn = turn or Turn()
+        entry = self._enter(is_stopping, tokens, turn)
+        entry.is_evidence = turn.is_fresh
         self._announcer.tell()
         error: BaseException | None = None
         try:
@@ -155,7 +160,7 @@ class Gate:
         except RetryableError as raised:
             error = raised
             if entry.is_probe:
-                raise probe_failed(raised) from raised
+                raise self._admission.probe_failed(raised) from raised
             raise
         except BaseException as raised:
             error = raised

@@ -20,7 +20,7 @@ from thresher.core.errors import (
 )
 from thresher.core.limits import ReportedLimits
 from thresher.engine.admission import ResourceLimits
-from thresher.engine.breaker import BreakerPolicy
+from thresher.engine.breaker import BreakerPolicy, Circuit
 from thresher.engine.control import Interrupted
 from thresher.engine.gate import Gate, Resources, Turn
 
@@ -168,6 +168,25 @@ def test_a_server_that_went_away_makes_requests_wait_and_one_probe_looks_whether
             assert gate.in_flight == 1
     with gate.permit(), gate.permit(), gate.permit():
         assert gate.in_flight == 3
+
+
+def test_items_that_fail_again_and_again_do_not_open_the_circuit() -> None:
+    gate = gate_of(4, breaker=BreakerPolicy(failures=5))
+    for _ in range(50):
+        with pytest.raises(TransientLLMError), gate.permit(turn=Turn(is_fresh=False)):
+            raise TransientLLMError("500")
+    assert gate.circuit is Circuit.CLOSED
+
+
+def test_the_item_that_was_sent_to_look_waits_until_another_has_been() -> None:
+    clock = Clock()
+    gate = gate_of(4, clock, breaker=BreakerPolicy(failures=1, open_seconds=60.0))
+    with pytest.raises(TransientLLMError), gate.permit():
+        raise TransientLLMError("away")
+    clock.now = 60.0
+    with pytest.raises(ResourceUnavailable) as raised, gate.permit():
+        raise TransientLLMError("away")
+    assert raised.value.retry_after == 120.0
 
 
 def test_a_server_that_stays_away_is_given_up() -> None:

@@ -186,12 +186,13 @@ class TestPace:
 
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=80))
-    def test_whatever_happens_the_rate_is_a_positive_number(self, steps: list[tuple[float, bool]]) -> None:
+    def test_whatever_happens_nobody_waits_longer_than_the_lowest_rate_wants(self, steps: list[tuple[float, bool]]) -> None:
         pace, now = Pace(0.0), 0.0
         for seconds, refused in steps:
+            now += pace.wait(now)
             pace.sent(now)
-            now += seconds
             if refused:
-                pace.refused(now, now - seconds)
+                pace.refused(now + seconds, now)
+            now += seconds
             assert pace.rate(now) > 0
-            assert pace.wait(now) <= 10
+            assert pace.wait(now) <= 5.001
