@@ -19,6 +19,9 @@ def upgrade() -> None:
     with op.batch_alter_table("runs") as runs:
         runs.add_column(sa.Column("requested", sa.Text(), nullable=True))
         runs.add_column(sa.Column("priority", sa.Integer(), server_default=sa.text("1"), nullable=False))
+        runs.add_column(sa.Column("fallbacks", sa.JSON(), nullable=True))
+        runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
+        runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'batch', 'sequential')")
     with op.batch_alter_table("attempts") as attempts:
         attempts.add_column(sa.Column("cache_hits", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.create_table(
@@ -44,6 +47,10 @@ def downgrade() -> None:
     op.drop_table("cached_answers")
     with op.batch_alter_table("attempts") as attempts:
         attempts.drop_column("cache_hits")
+    op.execute("UPDATE runs SET mode = 'parallel' WHERE mode = 'batch'")
     with op.batch_alter_table("runs") as runs:
+        runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
+        runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'sequential')")
+        runs.drop_column("fallbacks")
         runs.drop_column("priority")
         runs.drop_column("requested")

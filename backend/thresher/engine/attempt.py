@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -54,6 +55,19 @@ class Context:
             raise Interrupted("The run is being stopped.")
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """When items whose attempts end now are tried again."""
+
+    policy: RetryPolicy
+    now: datetime
+
+    def of(self, claim: Claim, error: Exception) -> datetime | None:
+        """The moment, None where there is no further try."""
+        delay = self.policy.delay(error, claim.failures + 1, claim.attempt)
+        return None if delay is None else self.now + timedelta(seconds=delay)
+
+
 class Attempts:
     """Makes attempts, many at a time, and knows which are in hand."""
 
@@ -75,41 +89,73 @@ class Attempts:
         Raises:
             ThresherError: the store cannot be written; the lease stays until it expires.
         """
-        if self._control.stopping.is_set():
-            self._store.release([claim])
+        if self.given_back([claim]):
             return None
-        with self._counted():
-            completion = self._process(claim, run)
-            return completion if self._finish(completion) else None
+        with self.counted(1):
+            return self._process(claim, run)
+
+    def given_back(self, claims: Sequence[Claim]) -> bool:
+        """Whether the run is being stopped; then claims that have not begun are pending again."""
+        if not self._control.stopping.is_set():
+            return False
+        self._store.release(claims)
+        return True
+
+    def raise_if_stopping(self) -> None:
+        """Raises ``Interrupted`` where the run is being stopped."""
+        if self._control.stopping.is_set():
+            raise Interrupted("The run is being stopped.")
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def counted(self, items: int) -> Iterator[None]:
+        """While inside, so many more are in hand."""
         with self._lock:
-            self.in_hand += 1
+            self.in_hand += items
             self.peak = max(self.peak, self.in_hand)
         try:
             yield
         finally:
             with self._lock:
-                self.in_hand -= 1
+                self.in_hand -= items
 
-    def _process(self, claim: Claim, run: Run) -> Completion:
-        context = Context(run, self._control, self._resources)
+    def context(self, run: Run) -> Context:
+        """What a new attempt sees of the engine."""
+        return Context(run, self._control, self._resources)
+
+    def later(self, *, together: bool = False) -> Later:
+        """When attempts that end now are repeated; ``together``: all those of one class at the same moment."""
+        return Later(self._policy.drawn() if together else self._policy, datetime.now(UTC))
+
+    def _process(self, claim: Claim, run: Run) -> Completion | None:
+        context = self.context(run)
         started_at, started = datetime.now(UTC), time.monotonic()
-        error: Exception | None = None
-        outcome = Outcome()
+        result: Outcome | Exception
         try:
-            outcome = self._workflow.process(claim, context)
-        except Exception as raised:  # noqa: BLE001 # its class decides, below
-            error = raised
-        duration = time.monotonic() - started
-        if error is None:
-            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
-            status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
-            return Completion(claim, status, record, outcome)
-        return self._failed(claim, error, context, (started_at, duration))
+            result = self._workflow.process(claim, context)
+        except Exception as error:  # noqa: BLE001 # its class decides, below
+            result = error
+        return self.end(claim, context, result, (started_at, time.monotonic() - started), self.later())
 
-    def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
+    def end(  # an attempt is all of that
+        self,
+        claim: Claim,
+        context: Context,
+        result: Outcome | Exception,
+        when: tuple[datetime, float],
+        later: Later,
+    ) -> Completion | None:
+        """Writes the end of an attempt that began ``when[0]`` and took ``when[1]`` seconds; None: the lease was lost."""
+        if isinstance(result, Exception):
+            completion = self._failed(claim, result, context, when, later)
+        else:
+            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.usage)
+            status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
+            completion = Completion(claim, status, record, result)
+        return completion if self._finish(completion) else None
+
+    def _failed(  # same
+        self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float], later: Later
+    ) -> Completion:
         """What an error means for its item: one more try, later, or death."""
         interrupted, fatal = isinstance(error, Interrupted), isinstance(error, FatalError)
         if fatal:
@@ -128,15 +174,9 @@ class Attempts:
         )
         if interrupted or fatal:
             return Completion(claim, ItemStatus.PENDING, record)
-        return self._retried_or_dead(claim, error, record)
-
-    def _retried_or_dead(self, claim: Claim, error: Exception, record: AttemptRecord) -> Completion:
-        delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
-        counts = not isinstance(error, Postponed)
-        if delay is None:
-            return Completion(claim, ItemStatus.DEAD, record, counts_as_failure=counts)
-        retry_at = datetime.now(UTC) + timedelta(seconds=delay)
-        return Completion(claim, ItemStatus.PENDING, record, retry_at=retry_at, counts_as_failure=counts)
+        retry_at, counts = later.of(claim, error), not isinstance(error, Postponed)
+        status = ItemStatus.DEAD if retry_at is None else ItemStatus.PENDING
+        return Completion(claim, status, record, retry_at=retry_at, counts_as_failure=counts)
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""

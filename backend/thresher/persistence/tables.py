@@ -121,6 +121,7 @@ class RunRow(Base):
     finished_at: Mapped[datetime | None]
     requested: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    fallbacks: Mapped[list[Any] | None]
 
     __table_args__ = (
         _one_of("status", RunStatus),

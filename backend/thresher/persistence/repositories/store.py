@@ -18,6 +18,7 @@ from thresher.engine.work import (
     Claim,
     Completion,
     Counts,
+    Fallback,
     ItemSpec,
     ItemStatus,
     JsonObject,
@@ -171,6 +172,14 @@ class SqlStore:
         """
         self._update_run(run_id, {"mode": mode.value, "mode_reason": reason})
 
+    def set_fallbacks(self, run_id: str, fallbacks: Sequence[Fallback]) -> None:
+        """Stores all fallbacks of a run so far.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, {"fallbacks": [dataclasses.asdict(fallback) for fallback in fallbacks]})
+
     def end_run(self, report: RunReport) -> None:
         """Stores how a run ended.
 
@@ -184,6 +193,7 @@ class SqlStore:
                 "status": report.status.value,
                 "report": dataclasses.asdict(report) | {"speedup": report.speedup},
                 "error": report.error,
+                "fallbacks": [dataclasses.asdict(fallback) for fallback in report.fallbacks] or None,
                 "elapsed_seconds": report.elapsed_seconds,
                 "finished_at": None if paused else self._clock(),
             },
@@ -458,7 +468,12 @@ def _unknown(run_id: str) -> NotFound:
 
 def _run(row: RunRow) -> Run:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
-    return Run(run_id=row.id, **(values | {"status": RunStatus(row.status), "mode": Mode(row.mode)}))
+    values |= {
+        "status": RunStatus(row.status),
+        "mode": Mode(row.mode),
+        "fallbacks": tuple(Fallback(**fallback) for fallback in row.fallbacks or ()),
+    }
+    return Run(run_id=row.id, **values)
 
 
 def _held(claim: Claim) -> dict[str, Any]:

@@ -1,0 +1,176 @@
+"""A group of items in one go: asked about together, what is left once more, then each alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from thresher.core.errors import AnswerTruncated, FatalError, RetryableError
+from thresher.engine.attempt import Attempts, Context, Later
+from thresher.engine.control import Interrupted
+from thresher.engine.gate import Permit
+from thresher.engine.ports import AttemptContext, BatchWorkflow
+from thresher.engine.work import Claim, Completion, Outcome, Run, Usage
+
+Ended = tuple[Claim, Completion | None]
+
+
+@dataclass(slots=True)
+class _Try:
+    """One item's attempt. ``seconds``: its share of the time that its worker has spent."""
+
+    claim: Claim
+    context: Context
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: float = 0.0
+    result: Outcome | Exception = field(default_factory=Outcome)
+
+    @property
+    def is_decided(self) -> bool:
+        """False where a smaller group, or this item alone, may do better at once.
+
+        What says nothing of the group (a server that is away, a limit, a wrong key, a stop) decides like for any item.
+        """
+        error = self.result
+        if isinstance(error, AnswerTruncated):
+            return False
+        return isinstance(error, Outcome | RetryableError | FatalError | Interrupted)
+
+
+class GroupAttempts:
+    """Makes the attempts of a group. Every item keeps an attempt, a completion and an error of its own.
+
+    ``fell_back`` is told the reason for each item that is processed alone because no group answered it.
+    """
+
+    def __init__(
+        self, attempts: Attempts, workflow: BatchWorkflow, fell_back: Callable[[Claim, Exception], None]
+    ) -> None:
+        self._attempts = attempts
+        self._workflow = workflow
+        self._fell_back = fell_back
+
+    def make(self, claims: Sequence[Claim], run: Run) -> Iterator[Ended]:
+        """Processes the claims; yields each as soon as its end is stored, None where it was given back.
+
+        Raises: see ``Attempts.make``.
+        """
+        if self._attempts.given_back(claims):
+            yield from ((claim, None) for claim in claims)
+            return
+        with self._attempts.counted(len(claims)):
+            tries = [_Try(claim, self._attempts.context(run)) for claim in claims]
+            left = yield from self._round([tries])
+            left = yield from self._round(_smaller(left, len(tries)))
+            for each in left:
+                yield self._alone(each)
+
+    def _round(self, groups: Sequence[list[_Try]]) -> Generator[Ended, None, list[_Try]]:
+        """Asks about each group; yields what that decides and returns the rest."""
+        left: list[_Try] = []
+        for group in groups:
+            if len(group) > 1:
+                self._ask(group)
+                later = self._attempts.later(together=True)
+                for each in group:
+                    if each.is_decided:
+                        yield self._ended(each, later)
+            left.extend(each for each in group if len(group) == 1 or not each.is_decided)
+        return left
+
+    def _ask(self, group: list[_Try]) -> None:
+        started = time.monotonic()
+        results: Sequence[Outcome | Exception]
+        try:
+            self._attempts.raise_if_stopping()
+            results = self._workflow.process_batch([each.claim for each in group], [each.context for each in group])
+            if len(results) != len(group):
+                raise RuntimeError(f"{len(results)} results for {len(group)} items")  # noqa: TRY301 # a defect like others
+        except Exception as error:  # noqa: BLE001 # its class decides
+            results = [error] * len(group)
+        share = (time.monotonic() - started) / len(group)
+        for each, result in zip(group, results, strict=True):
+            each.seconds += share
+            each.result = result
+
+    def _alone(self, each: _Try) -> Ended:
+        reason, started = each.result, time.monotonic()
+        try:
+            self._attempts.raise_if_stopping()
+            if isinstance(reason, Exception):
+                self._fell_back(each.claim, reason)
+            each.result = self._workflow.process(each.claim, each.context)
+        except Exception as error:  # noqa: BLE001 # its class decides
+            each.result = error
+        each.seconds += time.monotonic() - started
+        return self._ended(each, self._attempts.later())
+
+    def _ended(self, each: _Try, later: Later) -> Ended:
+        when = (each.started_at, each.seconds)
+        return each.claim, self._attempts.end(each.claim, each.context, each.result, when, later)
+
+
+def _smaller(left: list[_Try], size: int) -> list[list[_Try]]:
+    """Cuts what a group of ``size`` left open: one group where some were answered, else two halves."""
+    half = (len(left) + 1) // 2
+    return [left] if len(left) < size else [left[:half], left[half:]]
+
+
+class JointContext:
+    """What a group sees of the engine: one request serves all, and each item's attempt gets its share of the cost.
+
+    ``weights`` (the items' sizes) divide tokens and cost; the request itself is counted once, on the first item.
+    """
+
+    def __init__(self, contexts: Sequence[AttemptContext], weights: Sequence[int]) -> None:
+        self.raw_answer: str | None = None
+        self._contexts = contexts
+        self._weights = weights
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._contexts[0].run
+
+    def record_usage(self, usage: Usage) -> None:
+        """Divides what a request cost."""
+        for context, part in zip(self._contexts, shares(usage, self._weights), strict=True):
+            context.record_usage(part)
+
+    def keep_answer(self, raw_answer: str) -> None:
+        """Keeps the whole answer for each item that fails."""
+        self.raw_answer = raw_answer
+        for context in self._contexts:
+            context.keep_answer(raw_answer)
+
+    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+        """A permit for the one request."""
+        return self._contexts[0].permit(resource, tokens)
+
+    def raise_if_stopping(self) -> None:
+        """Raises ``Interrupted`` where the run is being stopped."""
+        self._contexts[0].raise_if_stopping()
+
+
+def shares(usage: Usage, weights: Sequence[int]) -> list[Usage]:
+    """Divides a usage by weight; the parts add up to the whole exactly. What is not divisible goes to the first."""
+    total = sum(weights)
+    steps = weights if total else [1] * len(weights)
+    total = total or len(weights)
+    parts, before = list[Usage](), 0
+    for number, weight in enumerate(steps):
+        after = before + weight
+        prompt, completion, cached = (
+            tokens * after // total - tokens * before // total
+            for tokens in (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+        )
+        cost = None if usage.cost_usd is None else usage.cost_usd * weight / total
+        first = number == 0
+        parts.append(
+            Usage(usage.requests * first, prompt, completion, cached, cost, cache_hits=usage.cache_hits * first)
+        )
+        before = after
+    return parts
