@@ -42,6 +42,15 @@ class ProviderName(StrEnum):
     LOCAL = "local"
 
 
+class ModeName(StrEnum):
+    """How nodes are handed to workers."""
+
+    AUTO = "auto"
+    PARALLEL = "parallel"
+    BATCH = "batch"
+    SEQUENTIAL = "sequential"
+
+
 class FactFormat(StrEnum):
     """How facts are written."""
 
@@ -61,6 +70,12 @@ SequentialOption = Annotated[
 WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, max=1024, help="Nodes read at once (default: MAX_PARALLEL_NODES, 10)."),
+]
+ModeOption = Annotated[
+    ModeName | None,
+    typer.Option(
+        "--mode", help="In parallel, several per request (batch), or one by one (default: PROCESSING_MODE, auto)."
+    ),
 ]
 ProviderOption = Annotated[
     ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
@@ -100,6 +115,7 @@ def discover(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Read only so many subtrees, to try things out.")] = None,
     workers: WorkersOption = None,
+    mode: ModeOption = None,
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
@@ -116,7 +132,7 @@ def discover(
         from thresher.cli import discover as command
 
         settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
-        wanted = command.Wanted(files, path or (), config, limit, sequential)
+        wanted = command.Wanted(files, path or (), config, limit, command.mode_asked(mode, sequential=sequential))
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
@@ -124,6 +140,7 @@ def discover(
 def resume(
     run: RunArgument,
     workers: WorkersOption = None,
+    mode: ModeOption = None,
     sequential: SequentialOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -133,7 +150,8 @@ def resume(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        code = command.resume(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        asked = command.mode_asked(mode, sequential=sequential)
+        code = command.resume(_settings(max_parallel_nodes=workers), run, asked, output)
         command.finish(code)
 
 
@@ -141,6 +159,7 @@ def resume(
 def retry(
     run: RunArgument,
     workers: WorkersOption = None,
+    mode: ModeOption = None,
     sequential: SequentialOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -150,7 +169,8 @@ def retry(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        code = command.retry(_settings(max_parallel_nodes=workers), run, sequential=sequential, output=output)
+        asked = command.mode_asked(mode, sequential=sequential)
+        code = command.retry(_settings(max_parallel_nodes=workers), run, asked, output)
         command.finish(code)
 
 

@@ -15,12 +15,14 @@ from rich.console import Console
 
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
 from thresher.cli.failures import ExitCode, exit_code_of, say
+from thresher.cli.formats import fallback_line
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
-from thresher.core.config import Settings
+from thresher.core.config import ProcessingMode, Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
 from thresher.engine.control import RunControl, stop_on_signals
-from thresher.engine.progress import Listener
-from thresher.engine.work import Mode, Run, RunReport, RunStatus
+from thresher.engine.modes import ModeWish
+from thresher.engine.progress import Event, FellBack, Listener
+from thresher.engine.work import Run, RunReport, RunStatus
 from thresher.persistence.repositories.items import retry_dead
 from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
@@ -46,6 +48,23 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeAsked:
+    """What the command line says of the mode."""
+
+    given: ProcessingMode | None = None
+    sequential: bool = False
+
+    def wish(self, settings: Settings) -> ModeWish:
+        """With what the settings say."""
+        return choose_mode(settings, given=self.given, sequential=self.sequential)
+
+
+def mode_asked(name: str | None, *, sequential: bool) -> ModeAsked:
+    """The options ``--mode`` and ``--sequential``."""
+    return ModeAsked(ProcessingMode(name) if name is not None else None, sequential)
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What ``thresher discover`` was asked for."""
 
@@ -53,7 +72,7 @@ class Wanted:
     paths: Sequence[str] = ()
     config: Path | None = None
     limit: int | None = None
-    sequential: bool = False
+    mode: ModeAsked = ModeAsked()
 
 
 def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
@@ -62,62 +81,60 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     worst = ExitCode.SUCCEEDED
     with open_discovery(settings) as discovery:
         request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
-        mode = choose_mode(discovery.settings, sequential=wanted.sequential)
+        wish = wanted.mode.wish(discovery.settings)
         for file in wanted.files:
-            code = _discover_one(discovery, replace(request, path=file), mode, output)
+            code = _discover_one(discovery, replace(request, path=file), wish, output)
             if code is ExitCode.INTERRUPTED:
                 return code
             worst = _worse(worst, code)
     return worst
 
 
-def _discover_one(discovery: Discovery, request: DiscoveryRequest, mode: tuple[Mode, str], output: Output) -> ExitCode:
+def _discover_one(discovery: Discovery, request: DiscoveryRequest, wish: ModeWish, output: Output) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
-        new = DiscoveryWorkflow.prepare(request, *mode)
+        new = DiscoveryWorkflow.prepare(request, wish.at_first, wish.reason)
         discovery.client.check()
     except (BadInput, FatalError) as error:
         _print_refusal(request.path, error, output)
         return exit_code_of(type(error).__name__)
     client = discovery.client
     run = discovery.store.create_run(replace(new, provider=client.provider, model=client.model))
-    return work_on(discovery, run, output)
+    return work_on(discovery, run, output, wish)
 
 
-def resume(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
+def resume(settings: Settings, run_id: str, mode: ModeAsked, output: Output) -> ExitCode:
     """Goes on with a run that was interrupted, killed or failed as a whole."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
         counts = discovery.store.counts(run.run_id)
         if run.planning_complete and not counts.open:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
-        return _go_on(discovery.read_as(run), run, output, sequential=sequential)
+        return _go_on(discovery.read_as(run), run, output, mode)
 
 
-def retry(settings: Settings, run_id: str, *, sequential: bool, output: Output) -> ExitCode:
+def retry(settings: Settings, run_id: str, mode: ModeAsked, output: Output) -> ExitCode:
     """Tries the dead items of a run again, with fresh retries."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
         if not discovery.store.counts(run.run_id).dead:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
-        return _go_on(discovery.read_as(run), run, output, sequential=sequential, revive=True)
+        return _go_on(discovery.read_as(run), run, output, mode, revive=True)
 
 
-def _go_on(discovery: Discovery, run: Run, output: Output, *, sequential: bool, revive: bool = False) -> ExitCode:
+def _go_on(discovery: Discovery, run: Run, output: Output, mode: ModeAsked, *, revive: bool = False) -> ExitCode:
     """A further session works as this process is set, not as the earlier one was."""
     discovery.client.check()
     if revive:
         retry_dead(discovery.db, run.run_id)
-    mode, reason = choose_mode(discovery.settings, sequential=sequential)
-    discovery.store.set_run_mode(run.run_id, mode, reason)
-    return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)
+    return work_on(discovery, run, output, mode.wish(discovery.settings))
 
 
 @contextmanager
 def _progress(run: Run, output: Output) -> Iterator[Sequence[Listener]]:
-    """Who shows how a run goes: nobody where it is to be quiet."""
+    """Who shows how a run goes: where it is to be quiet, only what did not go as it was meant to."""
     if output.quiet:
-        yield ()
+        yield [_say_fallbacks]
         return
     from thresher.cli.display import ProgressDisplay  # noqa: PLC0415 # quiet runs do without what draws the bar
 
@@ -125,12 +142,17 @@ def _progress(run: Run, output: Output) -> Iterator[Sequence[Listener]]:
         yield [display]
 
 
-def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
+def _say_fallbacks(event: Event) -> None:
+    if isinstance(event, FellBack):
+        say(f"Note: {fallback_line(event.fallback)}")
+
+
+def work_on(discovery: Discovery, run: Run, output: Output, wish: ModeWish) -> ExitCode:
     """One session of a run, with progress on stderr and the result on stdout."""
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
     with stop_on_signals(control, lambda: say(announcement)), _progress(run, output) as listeners:
-        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), listeners, control)
+        report = discovery.runner.run(run.run_id, discovery.modes(wish), listeners, control)
     for change in discovery.client.fallbacks:
         say(f"Note: {change}")
     result = _print_result(discovery, report, output)

@@ -83,6 +83,7 @@ def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
             peak_concurrency=earlier if isinstance(earlier, int) else 0,
             errors=totals.errors,
             error=run.error,
+            fallbacks=run.fallbacks,
         )
         result = result_of(discovery, report)
     if as_json:

@@ -144,7 +144,10 @@ class Attempts:
         when: tuple[datetime, float],
         later: Later,
     ) -> Completion | None:
-        """Writes the end of an attempt that began ``when[0]`` and took ``when[1]`` seconds; None: the lease was lost."""
+        """Writes the end of an attempt that began at ``when[0]`` and took ``when[1]`` seconds.
+
+        None where the lease was lost, and nothing was written.
+        """
         if isinstance(result, Exception):
             completion = self._failed(claim, result, context, when, later)
         else:

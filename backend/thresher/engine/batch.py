@@ -18,7 +18,7 @@ from thresher.engine.work import Claim, Completion, Outcome, Run, Usage
 Ended = tuple[Claim, Completion | None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Try:
     """One item's attempt. ``seconds``: its share of the time that its worker has spent."""
 
@@ -75,11 +75,16 @@ class GroupAttempts:
             if len(group) > 1:
                 self._ask(group)
                 later = self._attempts.later(together=True)
-                for each in group:
-                    if each.is_decided:
-                        yield self._ended(each, later)
-            left.extend(each for each in group if len(group) == 1 or not each.is_decided)
+                decided = [each for each in group if each.is_decided and not self._would_die(each, later)]
+                for each in decided:
+                    yield self._ended(each, later)
+                group = [each for each in group if each not in decided]  # noqa: PLW2901 # what is left of it
+            left.extend(group)
         return left
+
+    def _would_die(self, each: _Try, later: Later) -> bool:
+        """No item dies of an error that may be another's: without a further try it is processed alone."""
+        return isinstance(each.result, RetryableError) and later.of(each.claim, each.result) is None
 
     def _ask(self, group: list[_Try]) -> None:
         started = time.monotonic()

@@ -83,8 +83,8 @@ class BatchWorkflow(Workflow, Protocol):
     def batch_obstacle(self, run: Run) -> str | None:
         """Why items of this run are not processed together, as the end of a sentence; None where they can be."""
 
-    def batches(self, claims: Sequence[Claim]) -> Sequence[Sequence[Claim]]:
-        """Cuts claims of one run into groups that go together; every claim is in one of them, in order."""
+    def batches(self, claims: Sequence[Claim], run: Run) -> Sequence[Sequence[Claim]]:
+        """Cuts claims of a run into groups that go together; every claim is in one of them, in order."""
 
     def process_batch(
         self, claims: Sequence[Claim], contexts: Sequence[AttemptContext]

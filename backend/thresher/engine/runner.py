@@ -260,7 +260,7 @@ class _Session:
 
     def _cut(self, claims: Sequence[Claim]) -> Iterable[Sequence[Claim]]:
         if self._working.mode is Mode.BATCH and self._batching is not None and len(claims) > 1:
-            return self._batching.batches(claims)
+            return self._batching.batches(claims, self._run)
         return [(claim,) for claim in claims]
 
     @property

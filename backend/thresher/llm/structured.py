@@ -43,7 +43,13 @@ class Answer(Generic[T]):
 
 
 class AnswerLadder:
-    """Asks, repairs, asks once more, gives up. Stateless: one serves all threads."""
+    """Asks, repairs, asks once more, gives up. Stateless: one serves all threads.
+
+    Without ``re_asks`` it gives up at once: for who has a better way to ask again.
+    """
+
+    def __init__(self, *, re_asks: bool = True) -> None:
+        self._re_asks = re_asks
 
     def ask(
         self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
@@ -62,6 +68,8 @@ class AnswerLadder:
         accepted = _accepted(first, request, validate, context)
         if isinstance(accepted, _Accepted):
             return Answer(accepted.value, accepted.rung, first.text, first.model, first.usage)
+        if not self._re_asks:
+            raise UnusableAnswer(f"{first.model} gave no usable answer: {accepted.sentence}.")
         again = _asked(client, _re_ask(request, first, accepted), context)
         second = _accepted(again, request, validate, context)
         if isinstance(second, _Accepted):

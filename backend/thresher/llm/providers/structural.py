@@ -30,6 +30,7 @@ class StructuralClient:
     provider = NAME
     model = NAME
     leaves_machine = False
+    takes_batches = False
     resource = None
     fallbacks: tuple[str, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hmac import compare_digest
@@ -28,7 +28,7 @@ class _Case:
     """One request for a completion on its way."""
 
     answer: Answer
-    record: SubtreeRecord
+    records: Sequence[SubtreeRecord]  # of each subtree that it asks about
     admission: Admission
 
 
@@ -110,7 +110,8 @@ class ModelService:
             connection.reply(self._refused(case, now))
 
     def _refused(self, case: _Case, now: float) -> Reply:
-        case.record.rate_limited += 1
+        for record in case.records:
+            record.rate_limited += 1
         self._statistics.totals["rate_limited"] += 1
         if self._options.limits.retry_after:
             self._closed_until = now + case.admission.wait
@@ -119,10 +120,11 @@ class ModelService:
 
     def _work(self, case: _Case, connection: Connection) -> None:
         """Holds a request for its latency, then lets its fate happen; the client may leave before."""
-        draw = self._lottery.draw(case.answer.key, case.record.requests)
+        asked = max(record.requests for record in case.records)
+        draw = self._lottery.draw(case.answer.key, asked, len(case.records))
         failing = self._is_failing(case.answer)
         if not failing and draw.fate is not Fate.ERROR_500:
-            self._statistics.paid(case.record, case.answer)
+            self._statistics.paid(case.records, case.answer)
         self._statistics.entered()
         if draw.fate is Fate.HANG and not failing:
             self._statistics.totals["hang"] += 1
@@ -167,9 +169,12 @@ class ModelService:
         totals["truncate"] += draw.cut < 1.0
         totals["fence"] += draw.fenced
         totals["prose"] += draw.prose
+        sent = range(len(case.records)) if draw.order is None else [entry for entry, _ in draw.order]
+        totals["forget"] += len(case.records) - len(sent)
+        totals["swap"] += draw.order is not None and any(entry != under for entry, under in draw.order)
         if draw.cut == 1.0:
-            self._statistics.answered(case.record, case.answer)
-        if draw.cut == 1.0 and not draw.fenced and not draw.prose:
+            self._statistics.answered(case.records, case.answer, sent)
+        if draw.cut == 1.0 and draw.order is None and not draw.fenced and not draw.prose:
             return case.answer.body
         return spoiled(case.answer, draw)
 
