@@ -8,12 +8,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from thresher.core.errors import AnswerTruncated, FatalError, RetryableError
+from thresher.core.errors import AnswerTruncated, FatalError, RetryableError, ThresherError
+from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts, Context, Later
 from thresher.engine.control import Interrupted
 from thresher.engine.gate import Permit
 from thresher.engine.ports import AttemptContext, BatchWorkflow
 from thresher.engine.work import Claim, Completion, Outcome, Run, Usage
+
+log = get_logger(__name__)
 
 Ended = tuple[Claim, Completion | None]
 
@@ -94,7 +97,9 @@ class GroupAttempts:
             results = self._workflow.process_batch([each.claim for each in group], [each.context for each in group])
             if len(results) != len(group):
                 raise RuntimeError(f"{len(results)} results for {len(group)} items")  # noqa: TRY301 # a defect like others
-        except Exception as error:  # noqa: BLE001 # its class decides
+        except Exception as error:  # its class decides
+            if not isinstance(error, ThresherError):
+                log.exception("a group failed with a defect", run_id=group[0].claim.run_id, key=group[0].claim.key)
             results = [error] * len(group)
         share = (time.monotonic() - started) / len(group)
         for each, result in zip(group, results, strict=True):

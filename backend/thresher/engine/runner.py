@@ -243,13 +243,13 @@ class _Session:
 
     def _submit(self, claims: Sequence[Claim]) -> None:
         """Hands claims to the workers, in groups; on an executor that cannot work they go to the next one."""
+        self._held.update((claim.item_id, claim) for claim in claims)
         left = deque(self._cut(claims))
         while left:
             if self._control.stopping.is_set():
-                self._store.release([claim for group in left for claim in group])
+                self._give_back([claim for group in left for claim in group])
                 return
             executor = self._working
-            self._held.update((claim.item_id, claim) for claim in left[0])
             try:
                 executor.submit(left[0])
             except ModeUnavailable as error:
@@ -257,6 +257,11 @@ class _Session:
                 left = deque(self._cut([claim for group in left for claim in group]))
             else:
                 left.popleft()
+
+    def _give_back(self, claims: Sequence[Claim]) -> None:
+        self._store.release(claims)
+        for claim in claims:
+            self._held.pop(claim.item_id, None)
 
     def _cut(self, claims: Sequence[Claim]) -> Iterable[Sequence[Claim]]:
         if self._working.mode is Mode.BATCH and self._batching is not None and len(claims) > 1:
