@@ -20,7 +20,20 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 THRESHER = Path(sys.executable).with_name("thresher")
-CONFIGURED = ("OPENAI_", "AZURE_", "LLM_", "DATABASE_URL", "MAX_", "ENABLE_", "PRICES_FILE", "RETRY_", "LOG_", "MASK_")
+CONFIGURED = (
+    "OPENAI_",
+    "AZURE_",
+    "LLM_",
+    "DATABASE_URL",
+    "MAX_",
+    "ENABLE_",
+    "PRICES_FILE",
+    "RETRY_",
+    "LOG_",
+    "MASK_",
+    "PROCESSING_",
+    "BATCH_",
+)
 MEGABYTE = 1_000_000
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from measurement import HERE, Row, Scale
 
-BENCHMARKS = ("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "large")
+BENCHMARKS = ("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "batch", "large")
 RESULTS = HERE / "results"
 VERDICTS = {None: "", True: "ok", False: "MISSED"}
 

@@ -10,9 +10,9 @@ import pytest
 import typer
 from pages import ROOT, code, headings, rows, section, text_of
 
-from thresher.cli.app import FactFormat, ProviderName, app
+from thresher.cli.app import FactFormat, ModeName, ProviderName, app
 from thresher.cli.failures import ExitCode
-from thresher.core.config import Provider
+from thresher.core.config import ProcessingMode, Provider
 
 CLI = "docs/reference/cli.md"
 HELP = {"--help", "-h"}
@@ -69,7 +69,8 @@ def test_defaults_and_choices_are_the_program_s() -> None:
                 shown = getattr(default, "value", default)
                 assert re.search(rf"(`{shown}` \(default\)|Default: `?{shown}`?[;. ])", row[-1]), (name, row)
     assert {provider.value for provider in ProviderName} == {provider.value for provider in Provider}
-    for choice in (*ProviderName, *FactFormat):
+    assert {mode.value for mode in ModeName} == {mode.value for mode in ProcessingMode}
+    for choice in (*ProviderName, *ModeName, *FactFormat):
         assert f"`{choice.value}`" in text_of(CLI)
 
 

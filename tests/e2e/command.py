@@ -14,7 +14,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "samples" / "OrderViewRS_19.2.xml"
-CONFIGURED = ("OPENAI_", "AZURE_", "LLM_", "DATABASE_URL", "MAX_", "ENABLE_", "PRICES_FILE", "RETRY_", "LOG_")
+CONFIGURED = (
+    "OPENAI_",
+    "AZURE_",
+    "LLM_",
+    "DATABASE_URL",
+    "MAX_",
+    "ENABLE_",
+    "PRICES_FILE",
+    "RETRY_",
+    "LOG_",
+    "PROCESSING_",
+    "BATCH_",
+)
 
 
 @dataclass(frozen=True)
