@@ -14,7 +14,7 @@ LIMIT ?= 8
 # Subtrees of the bundled document that a very small model can read at all.
 LOCAL_PATHS = $(if $(filter $(BUNDLED),$(FILE)),--path ContactInfoList/ContactInfo)
 
-.PHONY: help discover discover-local test check format lint types architecture bench lock clean
+.PHONY: help discover discover-local test check format lint types architecture bench bench-peers lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -69,8 +69,17 @@ architecture: $(VENV)/.dev
 bench: $(VENV)/.dev ## the benchmarks of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+PEERS := .venv-peers
+$(PEERS)/.installed: $(VENV)/.bootstrap requirements/peers.lock
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@VIRTUAL_ENV=$(PEERS) $(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r requirements/peers.lock
+	@touch $@
+
+bench-peers: $(VENV)/.dev $(PEERS)/.installed ## what others do with the same work, beside the benchmarks
+	@$(BIN)/python benchmarks/run.py limits peers $(ARGS)
+
 lock: $(VENV)/.bootstrap ## write the lock files anew
-	@for part in runtime dev bootstrap local; do $(BIN)/python requirements/compile.py $$part || exit 1; done
+	@for part in runtime dev bootstrap local peers; do $(BIN)/python requirements/compile.py $$part || exit 1; done
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

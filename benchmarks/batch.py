@@ -63,7 +63,8 @@ def _check(result: dict[str, Any], stats: dict[str, Any], mode: str, nodes: int)
 def _document(path: Path, nodes: int) -> Path:
     """Subtrees of about 90 bytes, each of its own text."""
     seats = "".join(
-        f'<Seat id="S{number}"><Row>{number // 6}</Row><Column>{"ABCDEF"[number % 6]}</Column><Fee>{number * 7}</Fee></Seat>'
+        f'<Seat id="S{number}"><Row>{number // 6}</Row><Column>{"ABCDEF"[number % 6]}</Column>'
+        f"<Fee>{number * 7}</Fee></Seat>"
         for number in range(nodes)
     )
     file = path / "seats.xml"

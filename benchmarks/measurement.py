@@ -33,6 +33,7 @@ CONFIGURED = (
     "MASK_",
     "PROCESSING_",
     "BATCH_",
+    "CACHE_",
 )
 MEGABYTE = 1_000_000
 

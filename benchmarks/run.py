@@ -17,7 +17,10 @@ from datetime import UTC, datetime
 
 from measurement import HERE, Row, Scale
 
-BENCHMARKS = ("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "batch", "large")
+BENCHMARKS = (
+    *("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "second_run"),
+    *("limits", "throughput", "peers", "batch", "large"),
+)
 RESULTS = HERE / "results"
 VERDICTS = {None: "", True: "ok", False: "MISSED"}
 

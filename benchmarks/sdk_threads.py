@@ -39,6 +39,8 @@ class Recorder:
 
     provider = model = "recorder"
     leaves_machine = True
+    resource = None
+    fallbacks: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.requests: list[ModelRequest] = []

@@ -10,6 +10,7 @@ INPUTS = {
     "dev": ["pyproject.toml", "--extra", "dev", "-c", "requirements/runtime.lock"],
     "bootstrap": ["requirements/bootstrap.in"],
     "local": ["requirements/local.in", "--no-deps"],
+    "peers": ["requirements/peers.in"],
 }
 
 

@@ -22,6 +22,8 @@ def upgrade() -> None:
         runs.add_column(sa.Column("fallbacks", sa.JSON(), nullable=True))
         runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
         runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'batch', 'sequential')")
+        runs.create_check_constraint(op.f("ck_runs_requested"), "requested IN ('pause', 'cancel')")
+        runs.create_check_constraint(op.f("ck_runs_priority"), "priority BETWEEN 0 AND 2")
     with op.batch_alter_table("attempts") as attempts:
         attempts.add_column(sa.Column("cache_hits", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.create_table(
@@ -30,7 +32,6 @@ def upgrade() -> None:
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
-        sa.Column("finish_reason", sa.Text(), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("cost_usd", sa.Double(), nullable=True),
@@ -40,7 +41,10 @@ def upgrade() -> None:
         sa.Column("uses", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_cached_answers")),
     )
-    op.create_index("ix_cached_answers_used_at", "cached_answers", ["used_at"], unique=False)
+    op.create_index(
+        "ix_cached_answers_used_at_size_bytes", "cached_answers", ["used_at", "size_bytes"], unique=False
+    )
+    op.create_index("ix_cached_answers_provider_model", "cached_answers", ["provider", "model"], unique=False)
 
 
 def downgrade() -> None:
@@ -52,5 +56,7 @@ def downgrade() -> None:
         runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
         runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'sequential')")
         runs.drop_column("fallbacks")
+        runs.drop_constraint(op.f("ck_runs_priority"), type_="check")
+        runs.drop_constraint(op.f("ck_runs_requested"), type_="check")
         runs.drop_column("priority")
         runs.drop_column("requested")

@@ -24,12 +24,16 @@ from thresher.engine.modes import Modes, ModeWish
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import Mode, Run
+from thresher.llm.cache import CACHED_ANSWERS, AnswerCache
 from thresher.llm.client import ModelClient
+from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
 from thresher.llm.providers.structural import StructuralClient
+from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import (
@@ -41,12 +45,14 @@ from thresher.workflows.discovery import (
     NodeReader,
 )
 from thresher.workflows.discovery.discovery_workflow import KIND
+from thresher.workflows.discovery.node_reader import Ladder
 
 if TYPE_CHECKING:
     from thresher.llm.providers.openai import AzureServer, OpenAIServer
 
 DEFAULT_MODEL = "gpt-4o-mini"
 _M_ARENA_MAX = -8  # malloc.h
+_MEGABYTE = 1024**2
 
 
 @contextmanager
@@ -67,9 +73,15 @@ def open_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager]:
         db.close()
 
 
-def make_store(settings: Settings, db: ThreadSafeDatabaseManager) -> SqlStore:
-    """The store of runs, with the record writer of every workflow."""
-    return SqlStore(db, {KIND: insert_node_facts}, keep_payloads=settings.keep_payloads)
+def make_store(settings: Settings, db: ThreadSafeDatabaseManager, answers: CachedAnswers | None = None) -> SqlStore:
+    """The store of runs, with the record writer of every workflow and that of the answers that are kept."""
+    writers = {KIND: insert_node_facts, CACHED_ANSWERS: (answers or make_answers(settings, db)).write}
+    return SqlStore(db, writers, keep_payloads=settings.keep_payloads)
+
+
+def make_answers(settings: Settings, db: ThreadSafeDatabaseManager) -> CachedAnswers:
+    """The table of kept answers, within its bound."""
+    return CachedAnswers(db, settings.cache_max_mb * _MEGABYTE)
 
 
 def choose_mode(settings: Settings, *, given: ProcessingMode | None = None, sequential: bool = False) -> ModeWish:
@@ -204,8 +216,12 @@ def make_reader(
     client: ModelClient | None = None,
     run: Run | None = None,
     configuration: NodeConfiguration | None = None,
+    ladder: Ladder | None = None,
 ) -> NodeReader:
-    """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node."""
+    """A reader of subtrees; ``run`` and ``configuration`` tell the model about the document and the node.
+
+    ``ladder`` asks the model: anew for every subtree, unless it is a ``Discovery.cache``.
+    """
     details = run.details if run is not None else {}
     document = {
         "message": details.get("message_root"),
@@ -224,6 +240,7 @@ def make_reader(
         ),
         document={name: str(value) if value else None for name, value in document.items()},
         configuration=configuration,
+        ladder=ladder,
     )
 
 
@@ -273,7 +290,26 @@ class Discovery:
     @cached_property
     def store(self) -> SqlStore:
         """The store of runs."""
-        return make_store(self.settings, self.db)
+        return make_store(self.settings, self.db, self.answers)
+
+    @cached_property
+    def answers(self) -> CachedAnswers:
+        """The table of kept answers, closed with the database."""
+        answers = make_answers(self.settings, self.db)
+        self.closing.callback(answers.close)
+        return answers
+
+    @cached_property
+    def cache(self) -> AnswerCache | None:
+        """Answers that are asked for once; None where it is switched off, or where asking costs nothing."""
+        is_free = choose_provider(self.settings) is Provider.STRUCTURAL
+        return None if is_free or not self.settings.cache_answers else AnswerCache(self.answers, self.ladder)
+
+    @cached_property
+    def ladder(self) -> AnswerLadder:
+        """Who asks the model, for all runs of this process."""
+        settings = self.settings
+        return AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
 
     @cached_property
     def client(self) -> ModelClient:
@@ -287,7 +323,7 @@ class Discovery:
         """The runner of discoveries."""
 
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
-            return make_reader(self.settings, self.client, run, configuration)
+            return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         options = make_runner_options(self.settings)
         limits = BatchLimits(self.settings.batch_max_items, self.settings.batch_max_tokens)

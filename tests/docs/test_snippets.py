@@ -29,6 +29,7 @@ SHELL_PAGES = (
     "docs/quickstart.md",
     "docs/howto/debug-sequentially.md",
     "docs/howto/compatible-servers.md",
+    "docs/howto/evaluate.md",
 )
 SERVER = "http://127.0.0.1:8089/v1"  # where pages say that the model server is
 RUN_ID = re.compile(r"\br[0-9a-z]{12}\b")
@@ -41,6 +42,8 @@ class Reader:
         self.folder = folder
         self.base_url = base_url
         self.newest_run = ""
+        self.is_named = True  # has an id on the page been met that stands for the newest run?
+        self.runs: dict[str, str] = {}  # by the ids on the page
         (folder / "samples").symlink_to(ROOT / "samples")
         (folder / ".venv" / "bin").mkdir(parents=True)
         (folder / ".venv" / "bin" / "activate").write_text("", encoding="utf-8")  # the tests' own is active
@@ -60,14 +63,20 @@ class Reader:
                 assert_shown(expected.splitlines(), self.type(command).splitlines())
 
     def type(self, command: str) -> str:
-        """Runs a command; ids stand for the newest run, as they do for a reader."""
+        """Runs a command; the first id after a run stands for it, as it does for a reader, until it names another."""
         command = command.replace(SERVER, self.base_url)
-        command = RUN_ID.sub(lambda _: self.newest_run, command)
+        command = RUN_ID.sub(lambda found: self._run_named(found[0]), command)
         if command.startswith("export "):
             words = shlex.split(command, comments=True)[1:]
             self.environment |= dict(word.split("=", 1) for word in words)
             return ""
         return self._run(command)
+
+    def _run_named(self, written: str) -> str:
+        if not self.is_named:
+            self.runs[written] = self.newest_run
+            self.is_named = True
+        return self.runs[written]
 
     def _run(self, command: str) -> str:
         done = subprocess.run(
@@ -81,8 +90,9 @@ class Reader:
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        if "discover" in command and (started := RUN_ID.search(done.stderr)):
+        if "discover" in command and (started := RUN_ID.search(done.stderr + done.stdout)):
             self.newest_run = started[0]
+            self.is_named = False
         return done.stdout
 
 

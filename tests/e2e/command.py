@@ -15,17 +15,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "samples" / "OrderViewRS_19.2.xml"
 CONFIGURED = (
-    "OPENAI_",
-    "AZURE_",
-    "LLM_",
-    "DATABASE_URL",
-    "MAX_",
-    "ENABLE_",
-    "PRICES_FILE",
-    "RETRY_",
-    "LOG_",
-    "PROCESSING_",
-    "BATCH_",
+    *("OPENAI_", "AZURE_", "LLM_", "DATABASE_URL", "MAX_", "ENABLE_", "PRICES_FILE", "RETRY_", "LOG_", "REQUEST"),
+    *("TOKENS_", "ADAPTIVE_", "BREAKER_", "RESOURCE_", "HEDGE_", "CACHE_", "PROCESSING_", "BATCH_"),
 )
 
 

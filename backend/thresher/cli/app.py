@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -28,7 +30,9 @@ database_app = typer.Typer(help="Set up the database, see its version.", no_args
 model_app = typer.Typer(
     help="Serve a model on this machine, without internet.", no_args_is_help=True, rich_markup_mode=None
 )
+cache_app = typer.Typer(help="See and clear the answers that are kept.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(database_app, name="db")
+app.add_typer(cache_app, name="cache")
 app.add_typer(model_app, name="model")
 
 
@@ -49,6 +53,14 @@ class ModeName(StrEnum):
     PARALLEL = "parallel"
     BATCH = "batch"
     SEQUENTIAL = "sequential"
+
+
+class PriorityName(StrEnum):
+    """Which of several runs goes first."""
+
+    IMMEDIATE = "immediate"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 class FactFormat(StrEnum):
@@ -79,6 +91,14 @@ ModeOption = Annotated[
 ]
 ProviderOption = Annotated[
     ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
+]
+ErrorClassOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Only nodes that failed with this error, such as RateLimited. May be given several times."),
+]
+NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Only ask; do not wait until it has taken effect.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, help="Seconds to wait for the nodes in hand; then exit code 1, the request stays.")
 ]
 ModelOption = Annotated[str | None, typer.Option(help="Name of the model (default: LLM_MODEL).")]
 
@@ -119,6 +139,13 @@ def discover(
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Ask the model anew for every subtree, and keep no answer (CACHE_ANSWERS)."),
+    ] = False,
+    priority: Annotated[
+        PriorityName, typer.Option(help="Which run goes first where several wait for the same model.")
+    ] = PriorityName.NORMAL,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -126,13 +153,19 @@ def discover(
 
     Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
 
-    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted (`thresher resume` goes on).
+    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted, paused (`thresher resume` goes
+    on) or cancelled.
     """
     with failures_explained():
         from thresher.cli import discover as command
+        from thresher.engine.work import Priority
 
-        settings = _settings(max_parallel_nodes=workers, llm_provider=provider, llm_model=model)
-        wanted = command.Wanted(files, path or (), config, limit, command.mode_asked(mode, sequential=sequential))
+        cache_answers = False if no_cache else None
+        settings = _settings(
+            max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
+        )
+        asked = command.mode_asked(mode, sequential=sequential)
+        wanted = command.Wanted(files, path or (), config, limit, asked, Priority[priority.name])
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
@@ -145,7 +178,7 @@ def resume(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Go on with a run that was interrupted or killed; what is done stays done and is not paid again."""
+    """Go on with a run that was paused, interrupted or killed; what is done stays done and is not paid again."""
     with failures_explained():
         from thresher.cli import discover as command
 
@@ -158,20 +191,74 @@ def resume(
 @app.command()
 def retry(
     run: RunArgument,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this node, by its path or id (`thresher dead` shows both). May be given several times."
+        ),
+    ] = None,
+    error_class: ErrorClassOption = None,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="Also nodes that were cancelled, and the rest of a cancelled run.")
+    ] = False,
     workers: WorkersOption = None,
     mode: ModeOption = None,
     sequential: SequentialOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Try the failed nodes of a run again; the others are left alone."""
+    """Try the failed nodes of a run again, or some of them; those that are done are left alone."""
     with failures_explained():
         from thresher.cli import discover as command
+        from thresher.persistence.repositories.items import Chosen
 
         output = command.Output(as_json, quiet)
         asked = command.mode_asked(mode, sequential=sequential)
-        code = command.retry(_settings(max_parallel_nodes=workers), run, asked, output)
+        chosen = Chosen(item or (), error_class or (), cancelled)
+        code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, asked, output)
         command.finish(code)
+
+
+@app.command()
+def pause(
+    run: RunArgument, no_wait: NoWaitOption = False, timeout: TimeoutOption = 60.0, as_json: JsonOption = False
+) -> None:
+    """Pause a run, whichever process works on it: nodes in hand are finished, no other starts."""
+    with failures_explained():
+        _ask(run, "pause", 0.0 if no_wait else timeout, as_json=as_json)
+
+
+@app.command()
+def cancel(
+    run: RunArgument, no_wait: NoWaitOption = False, timeout: TimeoutOption = 60.0, as_json: JsonOption = False
+) -> None:
+    """Cancel a run, whichever process works on it: nodes in hand are finished and kept, the others are cancelled."""
+    with failures_explained():
+        _ask(run, "cancel", 0.0 if no_wait else timeout, as_json=as_json)
+
+
+@app.command()
+def watch(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show the progress of a run that another process works on, until it ends; exit code as the run's."""
+    with failures_explained():
+        from thresher.cli import watch as command
+        from thresher.cli.discover import finish
+
+        finish(command.watch(_settings(), run, as_json=as_json))
+
+
+@app.command()
+def dead(
+    run: RunArgument,
+    error_class: ErrorClassOption = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Also print the last answer that was of no use.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the nodes of a run that failed for good: error, message, and every try."""
+    with failures_explained():
+        from thresher.cli import dead as command
+
+        command.print_dead(_settings(), run, error_class or (), with_answers=raw, as_json=as_json)
 
 
 @app.command()
@@ -195,6 +282,66 @@ def facts(
 
         selection = command.Selection(run, node_type, include_ungrounded)
         command.export(_settings(), selection, output_format.value, output)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    gold: Annotated[
+        Path,
+        typer.Option("--gold", "-g", help="File of checked values: `thresher facts` output, or a CSV or TSV table."),
+    ],
+    misses: Annotated[
+        int, typer.Option("--misses", "-n", min=0, help="How many mistakes of each kind are listed; --json has all.")
+    ] = 20,
+    include_ungrounded: Annotated[
+        bool, typer.Option("--include-ungrounded", help="Judge also values that were not found at their path.")
+    ] = False,
+    all_nodes: Annotated[
+        bool, typer.Option("--all-nodes", help="Values of nodes that the gold does not name are false, too.")
+    ] = False,
+    gold_fields_only: Annotated[
+        bool, typer.Option("--gold-fields-only", help="Judge only fields whose name stands somewhere in the gold.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run against values that you have checked: precision, recall and F1 per field, and every mistake."""
+    with failures_explained():
+        from thresher.cli import evaluate as command
+
+        listed = None if as_json else misses
+        scope = command.Scope(include_ungrounded, all_nodes, gold_fields_only, listed)
+        command.evaluate_run(_settings(), command.Wanted(run, gold, scope), as_json=as_json)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="RUN", help="The run before.")],
+    new: Annotated[str, typer.Argument(metavar="RUN", help="The run after, of the same document or another version.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many facts are shown; --json has all.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which facts were added, lost and changed between two runs.
+
+    Exit code, as that of diff: 0 the facts are equal, 1 they differ, 2 trouble.
+    """
+    with _trouble_is_two(), failures_explained():
+        from thresher.cli import compare as command
+
+        equal = command.compare_runs(_settings(), (old, new), limit, as_json=as_json)
+    if not equal:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _trouble_is_two() -> Iterator[None]:
+    """1 is what ``diff`` says of facts that differ, so that a failure cannot be 1, too."""
+    try:
+        yield
+    except typer.Exit as ended:
+        if ended.exit_code == ExitCode.FAILED:
+            raise typer.Exit(ExitCode.BAD_INPUT) from ended
+        raise
 
 
 @app.command()
@@ -275,6 +422,30 @@ def database_check() -> None:
         command.check(_settings())
 
 
+@cache_app.command("stats")
+def cache_stats(as_json: JsonOption = False) -> None:
+    """Show how many answers are kept, by provider and model, and what they have saved."""
+    with failures_explained():
+        from thresher.cli import cache as command
+
+        command.stats(_settings(), as_json=as_json)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    model: Annotated[str | None, typer.Option(help="Only answers of this model.")] = None,
+    older_than: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", min=0, max=36_500, help="Only answers that the model gave longer ago than DAYS."),
+    ] = None,
+) -> None:
+    """Delete kept answers, all of them unless told otherwise. The facts of runs stay."""
+    with failures_explained():
+        from thresher.cli import cache as command
+
+        command.clear(_settings(), model, older_than)
+
+
 @model_app.command("serve")
 def model_serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8090,
@@ -303,6 +474,14 @@ def run() -> int:
     if code == ExitCode.INTERRUPTED:
         leave_workers_behind(code)
     return code
+
+
+def _ask(run: str, request: str, longest: float, *, as_json: bool) -> None:
+    from thresher.cli import control as command
+    from thresher.cli.discover import finish
+    from thresher.engine.work import RunRequest
+
+    finish(command.ask(_settings(), run, RunRequest(request), command.Waiting(longest, as_json)))
 
 
 def _settings(**overrides: object) -> Settings:

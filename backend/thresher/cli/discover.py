@@ -22,8 +22,8 @@ from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherEr
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.modes import ModeWish
 from thresher.engine.progress import Event, FellBack, Listener
-from thresher.engine.work import Run, RunReport, RunStatus
-from thresher.persistence.repositories.items import retry_dead
+from thresher.engine.work import JsonObject, Priority, Run, RunReport, RunRequest, RunStatus
+from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
@@ -33,9 +33,10 @@ from thresher.workflows.discovery.report import summarize
 EXIT_CODES = {
     RunStatus.SUCCEEDED: ExitCode.SUCCEEDED,
     RunStatus.PARTIAL: ExitCode.PARTIAL,
+    RunStatus.RUNNING: ExitCode.INTERRUPTED,  # another process goes on with it
     RunStatus.PAUSED: ExitCode.INTERRUPTED,
     RunStatus.FAILED: ExitCode.FAILED,
-    RunStatus.CANCELLED: ExitCode.FAILED,
+    RunStatus.CANCELLED: ExitCode.INTERRUPTED,
 }
 
 
@@ -73,6 +74,7 @@ class Wanted:
     config: Path | None = None
     limit: int | None = None
     mode: ModeAsked = ModeAsked()
+    priority: Priority = Priority.NORMAL
 
 
 def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
@@ -82,15 +84,23 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     with open_discovery(settings) as discovery:
         request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
         wish = wanted.mode.wish(discovery.settings)
-        for file in wanted.files:
-            code = _discover_one(discovery, replace(request, path=file), wish, output)
+        for number, file in enumerate(wanted.files, start=1):
+            code = _discover_one(discovery, replace(request, path=file), wish, wanted.priority, output)
             if code is ExitCode.INTERRUPTED:
+                _say_what_was_not_begun(len(wanted.files) - number)
                 return code
             worst = _worse(worst, code)
     return worst
 
 
-def _discover_one(discovery: Discovery, request: DiscoveryRequest, wish: ModeWish, output: Output) -> ExitCode:
+def _say_what_was_not_begun(files: int) -> None:
+    if files:
+        say(f"Not begun: {files} further " + ("file." if files == 1 else "files."))
+
+
+def _discover_one(
+    discovery: Discovery, request: DiscoveryRequest, wish: ModeWish, priority: Priority, output: Output
+) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
         new = DiscoveryWorkflow.prepare(request, wish.at_first, wish.reason)
@@ -99,7 +109,8 @@ def _discover_one(discovery: Discovery, request: DiscoveryRequest, wish: ModeWis
         _print_refusal(request.path, error, output)
         return exit_code_of(type(error).__name__)
     client = discovery.client
-    run = discovery.store.create_run(replace(new, provider=client.provider, model=client.model))
+    new = replace(new, provider=client.provider, model=client.model, priority=priority)
+    run = discovery.store.create_run(new)
     return work_on(discovery, run, output, wish)
 
 
@@ -108,25 +119,50 @@ def resume(settings: Settings, run_id: str, mode: ModeAsked, output: Output) -> 
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
         counts = discovery.store.counts(run.run_id)
-        if run.planning_complete and not counts.open:
+        if run.planning_complete and not counts.open and run.status is not RunStatus.CANCELLED:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
+        check_not_cancelled(run)
         return _go_on(discovery.read_as(run), run, output, mode)
 
 
-def retry(settings: Settings, run_id: str, mode: ModeAsked, output: Output) -> ExitCode:
-    """Tries the dead items of a run again, with fresh retries."""
+def retry(settings: Settings, run_id: str, chosen: Chosen, mode: ModeAsked, output: Output) -> ExitCode:
+    """Tries dead items of a run again (and cancelled ones, where they are meant), with fresh retries."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
-        if not discovery.store.counts(run.run_id).dead:
-            raise StateConflict(f"Run {run.run_id} is {run.status} and has no failed node to retry.")
-        return _go_on(discovery.read_as(run), run, output, mode, revive=True)
+        if not chosen.cancelled:
+            check_not_cancelled(run)
+        is_unread = chosen.cancelled and run.status is RunStatus.CANCELLED and not run.planning_complete
+        if not count_chosen(discovery.db, run.run_id, chosen) and not is_unread:
+            raise StateConflict(f"Run {run.run_id} is {run.status} and has no {_described(chosen)} to retry.")
+        return _go_on(discovery.read_as(run), run, output, mode, chosen=chosen)
 
 
-def _go_on(discovery: Discovery, run: Run, output: Output, mode: ModeAsked, *, revive: bool = False) -> ExitCode:
+def check_not_cancelled(run: Run) -> None:
+    """Refuses a run that is cancelled, before anything is asked of a model.
+
+    Raises:
+        StateConflict: it is.
+    """
+    if run.status is RunStatus.CANCELLED:
+        hint = f"`thresher retry {run.run_id} --cancelled` brings its cancelled nodes back."
+        raise StateConflict(f"Run {run.run_id} is cancelled. {hint}")
+
+
+def _described(chosen: Chosen) -> str:
+    """What was looked for, for the case that there is none."""
+    state = "failed or cancelled node" if chosen.cancelled else "failed node"
+    return f"{state} with {' or '.join(chosen.error_classes)}" if chosen.error_classes else state
+
+
+def _go_on(
+    discovery: Discovery, run: Run, output: Output, mode: ModeAsked, *, chosen: Chosen | None = None
+) -> ExitCode:
     """A further session works as this process is set, not as the earlier one was."""
     discovery.client.check()
-    if revive:
-        retry_dead(discovery.db, run.run_id)
+    if chosen is None:
+        discovery.store.withdraw(run.run_id)
+    else:
+        retry_items(discovery.db, run.run_id, chosen)
     return work_on(discovery, run, output, mode.wish(discovery.settings))
 
 
@@ -158,10 +194,30 @@ def work_on(discovery: Discovery, run: Run, output: Output, wish: ModeWish) -> E
     result = _print_result(discovery, report, output)
     if report.error is not None:
         say(f"Error: {report.error['message']}")
-        return exit_code_of(str(report.error["class"]))
-    if report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
+    elif report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         say(_failed_nodes(result))
-    return EXIT_CODES[report.status]
+    elif control.request is not None:
+        _say_what_was_asked(control.request, report)
+    return exit_code(report.status, report.error)
+
+
+def exit_code(status: RunStatus, error: JsonObject | None) -> ExitCode:
+    """What a run's state, and the error that ended it as a whole, are to a shell."""
+    if status is RunStatus.FAILED and error is not None:
+        return exit_code_of(str(error["class"]))
+    return EXIT_CODES[status]
+
+
+def _say_what_was_asked(request: RunRequest, report: RunReport) -> None:
+    """Why this process ended before the run was done, and the way back."""
+    run_id = report.run_id
+    hints = {
+        RunStatus.PAUSED: f"Paused, as asked: `thresher resume {run_id}` goes on.",
+        RunStatus.CANCELLED: f"Cancelled, as asked: `thresher retry {run_id} --cancelled` brings what is left back.",
+        RunStatus.RUNNING: f"Stopped, as asked to {request}; another process is finishing nodes of run {run_id}.",
+    }
+    if report.status in hints:  # else all was done by then
+        say(hints[report.status])
 
 
 def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:

@@ -88,11 +88,21 @@ class ProgressDisplay:
         elif isinstance(event, FellBack):
             self._say(f"Note: {fallback_line(event.fallback)}")
         elif isinstance(event, RunStopping):
-            if event.in_hand:  # why it stops is said by who stopped it
-                self._say(f"Finishing {event.in_hand} nodes in hand.")
+            self._say_stopping(event)
         elif isinstance(event, RunFinished) and self._bar is None:
             counts = event.report.counts
             self._say(f"{event.report.status}: {counts.finished:,} of {counts.total:,} nodes, {self._facts:,} facts.")
+
+    def observe(self, snapshot: Snapshot, facts: int) -> None:
+        """Shows the state of a run that another process works on."""
+        self._facts = facts
+        self._show(snapshot, at_once=self._bar is not None)
+
+    def _say_stopping(self, event: RunStopping) -> None:
+        asked = f"Asked to {event.request}. " if event.request else ""  # else who stopped it says why
+        finishing = f"Finishing {event.in_hand} nodes in hand." if event.in_hand else ""
+        if asked or finishing:
+            self._say(asked + finishing)
 
     def _say(self, line: str) -> None:
         if self._bar is not None:

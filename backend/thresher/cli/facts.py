@@ -16,8 +16,9 @@ from thresher.bootstrap import make_store, open_database
 from thresher.cli.failures import say
 from thresher.cli.files import written_whole
 from thresher.core.config import Settings
-from thresher.engine.work import RunStatus
+from thresher.engine.work import Run, RunStatus
 from thresher.persistence.repositories.node_facts import stream_facts
+from thresher.workflows.discovery.spreadsheet_cells import safe_cell
 
 Row = Mapping[str, Any]
 Writer = Callable[[Iterable[Row], TextIO], None]
@@ -36,8 +37,6 @@ CSV_COLUMNS = (
     "path",
     "grounded",
 )
-# What spreadsheets take for the beginning of a formula (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,13 @@ def export(settings: Settings, selection: Selection, output_format: str, output:
         )
         with _destination(output) as stream:
             WRITERS[output_format](rows, stream)
-        if run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
-            say(f"Note: run {run.run_id} is {run.status}: these are the facts so far.")
+        note_if_unfinished(run)
+
+
+def note_if_unfinished(run: Run) -> None:
+    """Says on stderr that a run may yield more facts."""
+    if run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+        say(f"Note: run {run.run_id} is {run.status}: these are the facts so far.")
 
 
 @contextmanager
@@ -104,15 +108,6 @@ def _write_csv(rows: Iterable[Row], stream: TextIO) -> None:
             for value in values:
                 cells = (kind, value["name"], value["value"], value["path"], value["grounded"])
                 writer.writerow([*head, *(safe_cell(cell) for cell in cells)])
-
-
-def safe_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: an apostrophe before what looks like one."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
 
 
 WRITERS: dict[str, Writer] = {"jsonl": _write_jsonl, "json": _write_json, "csv": _write_csv}

@@ -38,10 +38,14 @@ def exit_code_of(error_class: str) -> ExitCode:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what breaks a line, or orders the terminal about
 
 
+def harmless(text: str) -> str:
+    """Text from outside as a terminal may have it: one line, its control characters as escapes."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def say(message: str) -> None:
     """One line on stderr; control characters (in a file's name, in a server's words) are shown as escapes."""
-    line = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message.rstrip())
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(harmless(message.rstrip()) + "\n")
     sys.stderr.flush()
 
 

@@ -14,7 +14,8 @@ from thresher.cli.discover import result_of
 from thresher.cli.formats import duration
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
-from thresher.engine.work import Counts, Run, RunReport
+from thresher.engine.work import Counts, Priority, Run, RunReport
+from thresher.persistence.repositories.store import SqlStore
 
 
 def list_runs(settings: Settings, limit: int, *, as_json: bool) -> None:
@@ -33,15 +34,38 @@ def list_runs(settings: Settings, limit: int, *, as_json: bool) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("run", "status", "file", "reader", "nodes", "time", "started"):
+    has_priorities = any(row["priority"] != Priority.NORMAL.label for row in rows)
+    columns = (
+        "run",
+        "status",
+        *(("priority",) if has_priorities else ()),
+        "file",
+        "reader",
+        "nodes",
+        "time",
+        "started",
+    )
+    for column in columns:
         table.add_column(column, no_wrap=column in ("run", "status", "nodes"))
     for row in rows:
         done = f"{row['nodes_done']}/{row['nodes_total']}"
         reader = row["provider"] if row["provider"] == row["model"] else f"{row['provider']} {row['model']}"
         started = (row["started_at"] or "").replace("T", " ")[:16]
-        cells = (row["run_id"], row["status"], row["file"], reader, done, duration(row["elapsed_seconds"]), started)
-        table.add_row(*(str(cell) for cell in cells))
+        shown = row | {
+            "run": row["run_id"],
+            "status": _status(row),
+            "reader": reader,
+            "nodes": done,
+            "time": duration(row["elapsed_seconds"]),
+            "started": started,
+        }
+        table.add_row(*(str(shown[column]) for column in columns))
     return table
+
+
+def _status(row: dict[str, Any]) -> str:
+    """A run that is still doing what it was asked for says so."""
+    return f"{row['status']} ({row['requested']})" if row["requested"] and row["status"] == "running" else row["status"]
 
 
 def _row(run: Run, counts: Counts) -> dict[str, Any]:
@@ -49,6 +73,8 @@ def _row(run: Run, counts: Counts) -> dict[str, Any]:
         "run_id": run.run_id,
         "kind": run.kind,
         "status": run.status.value,
+        "requested": run.requested.value if run.requested else None,
+        "priority": run.priority.label,
         "file": run.source.get("name"),
         "provider": run.provider,
         "model": run.model,
@@ -56,6 +82,7 @@ def _row(run: Run, counts: Counts) -> dict[str, Any]:
         "nodes_total": counts.total,
         "nodes_done": counts.finished,
         "nodes_failed": counts.dead,
+        "nodes_cancelled": counts.cancelled,
         "elapsed_seconds": round(run.elapsed_seconds, 3),
         "created_at": run.created_at.isoformat(),
         "started_at": run.started_at.isoformat() if run.started_at else None,
@@ -67,26 +94,28 @@ def _row(run: Run, counts: Counts) -> dict[str, Any]:
 def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
     """One run, as its rows say it is now."""
     with open_discovery(settings) as discovery:
-        store = discovery.store
-        run = store.find_run(run_id)
-        totals = store.totals(run.run_id)
-        earlier = (run.report or {}).get("peak_concurrency", 0)
-        report = RunReport(
-            run_id=run.run_id,
-            status=run.status,
-            mode=run.mode,
-            mode_reason=run.mode_reason,
-            counts=store.counts(run.run_id),
-            usage=totals.usage,
-            elapsed_seconds=run.elapsed_seconds,
-            item_seconds_sum=totals.item_seconds,
-            peak_concurrency=earlier if isinstance(earlier, int) else 0,
-            errors=totals.errors,
-            error=run.error,
-            fallbacks=run.fallbacks,
-        )
-        result = result_of(discovery, report)
+        result = result_of(discovery, report_of(discovery.store, discovery.store.find_run(run_id)))
     if as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
         print_summary(result, Console(highlight=False))
+
+
+def report_of(store: SqlStore, run: Run) -> RunReport:
+    """What the rows of a run say of it, whoever works on it."""
+    totals = store.totals(run.run_id)
+    earlier = (run.report or {}).get("peak_concurrency", 0)
+    return RunReport(
+        run_id=run.run_id,
+        status=run.status,
+        mode=run.mode,
+        mode_reason=run.mode_reason,
+        counts=store.counts(run.run_id),
+        usage=totals.usage,
+        elapsed_seconds=run.elapsed_seconds,
+        item_seconds_sum=totals.item_seconds,
+        peak_concurrency=earlier if isinstance(earlier, int) else 0,
+        errors=totals.errors,
+        error=run.error,
+        fallbacks=run.fallbacks,
+    )

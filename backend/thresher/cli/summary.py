@@ -30,13 +30,15 @@ def print_facts(sample: Sequence[Mapping[str, Any]], total: int, console: Consol
         fields = fact["fields"]
         proved = sum(1 for field in fields if field["grounded"])
         style = "green" if proved == len(fields) else "yellow"
-        table.add_row(Text(_place(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style))
+        table.add_row(
+            Text(short_place(fact["section_path"])), _values(fields), Text(f"{proved}/{len(fields)}", style=style)
+        )
     console.print(table)
     if total > len(sample):
         console.print(f"{len(sample)} of {total:,} facts, some of each type.", style="dim", markup=False)
 
 
-def _place(path: str) -> str:
+def short_place(path: str) -> str:
     """The end of a path, where a person looks first: ``PaxList/Pax[3]``, or ``…/BaggageAllowance[2]``."""
     _, parent, node = ("/" + path).rsplit("/", 2)
     place = f"{parent.removesuffix('[1]')}/{node}" if parent else node
@@ -58,16 +60,16 @@ def _values(fields: Sequence[Mapping[str, Any]]) -> Text:
 def print_summary(result: Mapping[str, Any], console: Console) -> None:
     """What was read, found, proved, paid, and what failed."""
     for label, value in _lines(result):
-        _print_line(label, "bold", value, console)
+        print_line(label, "bold", value, console)
     for fallback in result["fallbacks"]:
-        _print_line("fallback", "bold yellow", _fallback(fallback), console)
+        print_line("fallback", "bold yellow", _fallback(fallback), console)
     for error in result["errors"]:
         where = f" at {error['where']}" if error.get("where") else ""
         line = f"{error['count']} x {error['class']}{where}: {error['message']}"
-        _print_line("error", "bold red", line, console)
+        print_line("error", "bold red", line, console)
 
 
-def _print_line(label: str, style: str, value: str, console: Console) -> None:
+def print_line(label: str, style: str, value: str, console: Console) -> None:
     """A label and its text: wrapped beside the label on a terminal, one line each in files and pipes."""
     if not console.is_terminal:
         console.print(Text(f"{label:>{LABEL_WIDTH}}  {value}"), soft_wrap=True)
@@ -97,7 +99,12 @@ def _nodes(result: Mapping[str, Any]) -> str:
         parts.append(f"{result['subtrees_matched']:,} subtrees, the large ones split")
     parts.extend(
         f"{result[key]:,} {word}"
-        for key, word in (("nodes_skipped", "skipped"), ("nodes_failed", "FAILED"), ("nodes_open", "still open"))
+        for key, word in (
+            ("nodes_skipped", "skipped"),
+            ("nodes_failed", "FAILED"),
+            ("nodes_cancelled", "cancelled"),
+            ("nodes_open", "still open"),
+        )
         if result[key]
     )
     if result.get("limit") is not None:
@@ -119,6 +126,8 @@ def _reader(result: Mapping[str, Any]) -> str:
     if result["provider"] == "structural":
         return "structural (no model: texts and attributes as they stand)"
     used = f"{result['requests']:,} requests, {result['tokens']:,} tokens"
+    if result["cache_hits"]:
+        used += f", {result['cache_hits']:,} answers from the cache"
     return f"{result['provider']} {result['model']}, {used}, {_cost(result['cost_usd'])}"
 
 
@@ -144,8 +153,11 @@ def _fallback(fallback: Mapping[str, Any]) -> str:
 def _run(result: Mapping[str, Any]) -> str:
     run_id = result["run_id"]
     hint = f"`thresher facts {run_id}` prints all facts"
-    if result["nodes_open"]:
+    if result["status"] == "cancelled":
+        hint = f"`thresher retry {run_id} --cancelled` brings the cancelled nodes back"
+    elif result["nodes_open"]:
         hint = f"`thresher resume {run_id}` goes on"
     elif result["nodes_failed"]:
         hint = f"`thresher retry {run_id}` tries the failed nodes again"
-    return f"{run_id} {result['status']}; {hint}"
+    priority = "" if result["priority"] == "normal" else f", priority {result['priority']}"
+    return f"{run_id} {result['status']}{priority}; {hint}"

@@ -58,12 +58,16 @@ class Settings(BaseSettings):
     openai_api_version: str = "2024-10-21"
     local_model_gguf: Path | None = None
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    hedge_requests: bool = False
+    hedge_percentile: float = Field(default=95.0, gt=0, lt=100)
     max_output_tokens: int = Field(default=4096, ge=16)
     temperature: float = Field(default=0.0, ge=0, le=2)
     answer_max_fields: int | None = Field(default=None, ge=1)
     answer_max_value_length: int | None = Field(default=None, ge=1)
     mask_pii: bool = True
     prices_file: Path | None = None
+    cache_answers: bool = True
+    cache_max_mb: int = Field(default=256, ge=1, le=1_048_576)
 
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)

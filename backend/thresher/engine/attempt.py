@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -17,7 +17,17 @@ from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
-from thresher.engine.work import AttemptRecord, AttemptStatus, Claim, Completion, ItemStatus, Outcome, Run, Usage
+from thresher.engine.work import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    Completion,
+    ItemStatus,
+    JsonObject,
+    Outcome,
+    Run,
+    Usage,
+)
 
 log = get_logger(__name__)
 
@@ -33,9 +43,10 @@ class Context:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
+        self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
-        self._turn = Turn(run.run_id)
+        self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
@@ -45,9 +56,14 @@ class Context:
         """Keeps a raw answer for the case that the attempt fails."""
         self.raw_answer = storable(raw_answer[:LONGEST_ANSWER])
 
-    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row of another table, written with the end of this attempt."""
+        self.attachments.setdefault(kind, []).append(row)
+
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
-        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, self._turn)
+        turn = self._turn if waits else replace(self._turn, waits=False)
+        return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
@@ -153,7 +169,7 @@ class Attempts:
         else:
             record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.usage)
             status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
-            completion = Completion(claim, status, record, result)
+            completion = Completion(claim, status, record, result, attachments=context.attachments)
         return completion if self._finish(completion) else None
 
     def _failed(  # same
@@ -175,11 +191,8 @@ class Attempts:
             error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
             raw_answer=context.raw_answer,
         )
-        if interrupted or fatal:
-            return Completion(claim, ItemStatus.PENDING, record)
-        retry_at, counts = later.of(claim, error), not isinstance(error, Postponed)
-        status = ItemStatus.DEAD if retry_at is None else ItemStatus.PENDING
-        return Completion(claim, status, record, retry_at=retry_at, counts_as_failure=counts)
+        pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
+        return pending if interrupted or fatal else _retried_or_dead(pending, error, later)
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
@@ -197,6 +210,12 @@ class Attempts:
             return self._store.finish(completion)
         except DatabaseUnavailable:
             return _patiently()(self._store.finish, completion)
+
+
+def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:
+    retry_at = later.of(pending.claim, error)
+    status = ItemStatus.DEAD if retry_at is None else ItemStatus.PENDING
+    return replace(pending, status=status, retry_at=retry_at, counts_as_failure=not isinstance(error, Postponed))
 
 
 def storable(text: str) -> str:

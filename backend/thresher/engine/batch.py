@@ -14,7 +14,7 @@ from thresher.engine.attempt import Attempts, Context, Later
 from thresher.engine.control import Interrupted
 from thresher.engine.gate import Permit
 from thresher.engine.ports import AttemptContext, BatchWorkflow
-from thresher.engine.work import Claim, Completion, Outcome, Run, Usage
+from thresher.engine.work import Claim, Completion, JsonObject, Outcome, Run, Usage
 
 log = get_logger(__name__)
 
@@ -156,9 +156,13 @@ class JointContext:
         for context in self._contexts:
             context.keep_answer(raw_answer)
 
-    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row of another table, written with the end of the first item's attempt."""
+        self._contexts[0].attach(kind, row)
+
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for the one request."""
-        return self._contexts[0].permit(resource, tokens)
+        return self._contexts[0].permit(resource, tokens, waits=waits)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""

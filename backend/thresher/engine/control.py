@@ -1,4 +1,4 @@
-"""Stopping a run from outside its loop: a signal, a fatal error, another thread."""
+"""Stopping a run from outside its loop: a signal, a fatal error, another thread, what another process asks for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from threading import Event, Lock, current_thread, main_thread
 from types import FrameType
 
 from thresher.core.errors import ThresherError
+from thresher.engine.work import RunRequest
 
 
 class Interrupted(ThresherError):
@@ -17,11 +18,15 @@ class Interrupted(ThresherError):
 
 
 class RunControl:
-    """The handle on one session of a run. Safe to use from any thread and from signal handlers."""
+    """The handle on one session of a run. Safe to use from any thread and from signal handlers.
+
+    ``request`` is what the run was asked to do from elsewhere, None where nobody asked.
+    """
 
     def __init__(self) -> None:
         self.stopping = Event()
         self.reason: str | None = None
+        self.request: RunRequest | None = None
         self.error: BaseException | None = None
         self._lock = Lock()  # protects error: the first one stays
         self._wake: SimpleQueue[None] = SimpleQueue()  # put() is safe inside a signal handler, a Condition is not
@@ -32,6 +37,13 @@ class RunControl:
             self.reason = reason
         self.stopping.set()
         self.wake()
+
+    def heed(self, request: RunRequest | None) -> None:
+        """Stops the run where it is asked to pause or to cancel; a later request takes the place of an earlier."""
+        if request is None or request is self.request:
+            return
+        self.request = request
+        self.stop(f"asked to {request}")
 
     def fail(self, error: BaseException) -> None:
         """Stops the run because of an error that concerns all of it."""

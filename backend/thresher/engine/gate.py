@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Lock
 
-from thresher.core.errors import ResourceGone, RetryableError
+from thresher.core.errors import ResourceGone, RetryableError, ThresherError
 from thresher.core.limits import ReportedLimits
 from thresher.engine.admission import Admission, Pass, ResourceLimits, probe_failed
 from thresher.engine.control import Interrupted
@@ -17,12 +17,20 @@ from thresher.engine.control import Interrupted
 _LOOK_AROUND = 0.2  # seconds between two looks at whether the run is being stopped
 
 
+class NoPermit(ThresherError):
+    """Raised where a permit was wanted at once and none was free."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """For whom a permit is asked: runs of a smaller ``priority`` go first, runs of the same take turns."""
+    """For whom a permit is asked: runs of a smaller ``priority`` go first, runs of the same take turns.
+
+    ``waits`` is False for what is only sent where it can be sent at once.
+    """
 
     run_id: str = ""
     priority: int = 1
+    waits: bool = True
 
 
 class Permit:
@@ -108,6 +116,7 @@ class Gate:
 
         Raises:
             Interrupted: ``is_stopping`` became true while waiting (looked at every 0.2 s).
+            NoPermit: it does not wait, and there was none.
             ResourceUnavailable: this request was sent to see whether the resource is back; it is not.
             ResourceGone: the resource has been away for too long.
         """
@@ -131,6 +140,8 @@ class Gate:
             now = self._clock()
             if not self._queue.first() and self._admission.wait(now, tokens) <= 0:
                 return self._admission.enter(now, tokens)
+            if not turn.waits:
+                raise NoPermit(f"{self.name} takes no further request at this moment.")
             ticket = _Ticket(turn, self._lock)
             self._queue.add(ticket)
             try:

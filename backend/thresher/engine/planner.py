@@ -12,7 +12,7 @@ from thresher.core.logging import get_logger
 from thresher.engine.control import RunControl
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemsPlanned, Tally
-from thresher.engine.work import ItemSpec, Run
+from thresher.engine.work import ItemSpec, Run, RunRequest
 
 log = get_logger(__name__)
 
@@ -91,6 +91,8 @@ class Planner:
                     return
                 self._add(batch, emit)
                 control.wake()
+            if self._store.requested(self._run.run_id) is RunRequest.CANCEL:
+                return  # the last batches may have been refused
             self._store.finish_planning(self._run.run_id, {})
             self.complete = True
             self._known_more()

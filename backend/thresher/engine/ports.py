@@ -20,6 +20,7 @@ from thresher.engine.work import (
     Outcome,
     Run,
     RunReport,
+    RunRequest,
     RunStatus,
     Totals,
     Usage,
@@ -39,11 +40,18 @@ class AttemptContext(Protocol):
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer, which is stored only where the attempt fails."""
 
-    def permit(self, resource: str, tokens: float = 0.0) -> AbstractContextManager[Permit]:
+    def attach(self, kind: str, row: JsonObject) -> None:
+        """Adds a row that is no result of this item: it is written by whom the store knows for ``kind``.
+
+        In the transaction that ends this attempt, whether the attempt succeeds or fails: no commit of its own.
+        """
+
+    def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request of about ``tokens`` tokens to a resource key.
 
-        Waits until the limits of the resource let it through. Never held over other work or another permit; the
-        request's own error has to pass through it, and ``Permit.settle`` tells it what the reply said.
+        Waits until the limits of the resource let it through, or raises ``NoPermit`` where it ``waits`` not. Never
+        held over other work or another permit; the request's own error has to pass through it, and
+        ``Permit.settle`` tells it what the reply said.
         """
 
     def raise_if_stopping(self) -> None:
@@ -120,10 +128,30 @@ class Store(Protocol):
         """Stores all fallbacks of a run so far."""
 
     def end_run(self, report: RunReport) -> None:
-        """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the status is PAUSED)."""
+        """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the run has not ended).
+
+        What was asked of the run meanwhile is settled in the same transaction; where it succeeded, wholly or in
+        part, there is nothing left to ask.
+        """
+
+    def requested(self, run_id: str) -> RunRequest | None:
+        """What the run is asked to do; cheap, it is called several times a second.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+
+    def settle(self, run_id: str) -> RunRequest | None:
+        """Does what the run is asked to do, as far as it can be done now; returns what that is.
+
+        Asked to cancel: every pending item is cancelled. Where nobody holds an item of it, the run itself is
+        paused or cancelled.
+        """
 
     def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
+
+        A run that is asked to cancel gets no more of them, and its ``planned`` stays.
 
         The run's ``planned`` becomes ``planned`` (the length of the plan up to here) unless it is larger
         already: two processes may plan the same run.
@@ -135,11 +163,12 @@ class Store(Protocol):
     def claim(self, run_id: str, owner: str, limit: int, lease: float) -> Sequence[Claim]:
         """Leases up to ``limit`` due pending items to ``owner`` for ``lease`` seconds, in order of position.
 
-        No item is ever leased to two owners at once, whatever the number of processes.
+        No item is ever leased to two owners at once, whatever the number of processes. Nothing is leased of a run
+        that is asked to pause or to cancel.
         """
 
     def finish(self, completion: Completion) -> bool:
-        """Writes the end of an attempt: records, children, attempt and item state, in one transaction.
+        """Writes the end of an attempt: records, children, attempt, item state, attachments, in one transaction.
 
         Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
         another process took the item).

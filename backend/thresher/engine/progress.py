@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from threading import Lock
 
-from thresher.engine.work import Counts, Fallback, ItemStatus, JsonValue, Mode, Run, RunReport, Usage
+from thresher.engine.work import Counts, Fallback, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
 
 DURATIONS_KEPT = 100  # for the estimate of the time left
 
@@ -60,11 +60,12 @@ class ItemFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunStopping:
-    """No item starts any more; ``in_hand`` are being finished."""
+    """No item starts any more; ``in_hand`` are being finished. ``request``: where another process asked for it."""
 
     run_id: str
     reason: str
     in_hand: int
+    request: RunRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)

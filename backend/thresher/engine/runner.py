@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
-from thresher.core.errors import ThresherError
+from thresher.core.errors import StateConflict, ThresherError
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
 from thresher.engine.batch import GroupAttempts
@@ -33,6 +33,7 @@ from thresher.engine.progress import (
     RunStopping,
     Tally,
 )
+from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import (
     SINGLE,
@@ -44,6 +45,7 @@ from thresher.engine.work import (
     JsonObject,
     Mode,
     RunReport,
+    RunRequest,
     RunStatus,
 )
 
@@ -96,8 +98,12 @@ class Runner:
 
         With ``Modes`` the mode is decided as they say, and another takes over where one cannot work.
 
+        A run that is asked to pause or to cancel, by whatever process, is stopped like by ``control``; one that is
+        still asked to from earlier stops at once (``Store.withdraw`` takes a request back).
+
         Raises:
             NotFound: no such run.
+            StateConflict: the run is cancelled.
             KeyboardInterrupt: asked twice to stop; the run is paused, items in hand are pending again.
             ThresherError: the store itself failed.
         """
@@ -124,10 +130,7 @@ class _Session:
         self._control = control
         self._owner = this_process()
         self._held: dict[int, Claim] = {}  # leased by this session and not yet ended
-        self._run = self._store.get_run(run_id)
-        self._recover()
-        self._resumed = self._run.started_at is not None
-        self._store.set_run_status(run_id, RunStatus.RUNNING)
+        self._take_up(run_id)
         workflow = runner.workflow
         self._modes = executor if isinstance(executor, Modes) else Modes.fixed(executor, self._run.mode_reason)
         self._decision = Decision(self._run.mode, self._run.mode_reason)
@@ -140,6 +143,15 @@ class _Session:
         self._groups = GroupAttempts(self._attempts, self._batching, self._single) if self._batching else None
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
 
+    def _take_up(self, run_id: str) -> None:
+        self._run = self._store.get_run(run_id)
+        if self._run.status is RunStatus.CANCELLED:
+            raise StateConflict(f"Run {run_id} is cancelled.")
+        self._control.heed(self._run.requested)
+        self._recover()
+        self._resumed = self._run.started_at is not None
+        self._store.set_run_status(run_id, RunStatus.RUNNING)
+
     def work(self) -> RunReport:
         """The whole session."""
         wished = self._modes.wish.mode
@@ -147,7 +159,7 @@ class _Session:
             if wished is not None:
                 self._begin(Decision(wished, self._modes.wish.reason))
             first = self._executor is not None and self._executor.plans_first
-            with self._leases_kept(), self._planner.running(self._control, self._tell_or_wait, first=first):
+            with self._kept_and_heeded(), self._planner.running(self._control, self._tell_or_wait, first=first):
                 if wished is None:
                     self._begin(self._decided())
                 self._loop()
@@ -292,7 +304,8 @@ class _Session:
         """After a stop: waits for what is in hand."""
         if not self._control.stopping.is_set():
             return
-        self._emit(RunStopping(self._run.run_id, self._control.reason or "", self._attempts.in_hand))
+        control, in_hand = self._control, self._attempts.in_hand
+        self._emit(RunStopping(self._run.run_id, control.reason or "", in_hand, control.request))
         while self._working.in_hand():
             self._control.wait(self._options.poll)
 
@@ -309,8 +322,9 @@ class _Session:
                 log.warning("the run could not be marked as stopped", run_id=self._run.run_id, reason=str(failure))
 
     def _end(self) -> RunReport:
-        """Gives back what is still held, stores the report and tells it."""
+        """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
         self._store.release(tuple(self._held.values()))
+        self._control.heed(self._store.settle(self._run.run_id))
         report = self._report(self._run.run_id)
         self._store.end_run(report)
         self._emit(RunFinished(report))
@@ -393,6 +407,11 @@ class _Session:
     # -- leases ---------------------------------------------------------------------------------------------
 
     @contextmanager
+    def _kept_and_heeded(self) -> Iterator[None]:
+        with self._leases_kept(), requests_heeded(self._store, self._run.run_id, self._control):
+            yield
+
+    @contextmanager
     def _leases_kept(self) -> Iterator[None]:
         """Renews this process's leases in a thread of its own while inside."""
         ended = ThreadEvent()
@@ -449,10 +468,15 @@ class _Session:
         )
 
     def _status(self, counts: Counts) -> RunStatus:
+        unfinished = counts.open > 0 or not self._planner.complete
+        if self._control.request is RunRequest.CANCEL and (unfinished or counts.cancelled):
+            return RunStatus.RUNNING if counts.running else RunStatus.CANCELLED
         if self._control.error is not None:
             return RunStatus.FAILED
-        if counts.open or not self._planner.complete:
-            return RunStatus.PAUSED
+        if unfinished:  # what runs now is in another session's hand, and the last one out says how the run ended
+            return RunStatus.RUNNING if counts.running else RunStatus.PAUSED
+        if counts.cancelled:
+            return RunStatus.CANCELLED
         if counts.dead:
             return RunStatus.PARTIAL if counts.succeeded else RunStatus.FAILED
         return RunStatus.SUCCEEDED

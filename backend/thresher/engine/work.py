@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 JsonObject = Mapping[str, JsonValue]
@@ -41,6 +41,30 @@ class AttemptStatus(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     INTERRUPTED = "interrupted"
+
+
+class RunRequest(StrEnum):
+    """What a run is asked to do by somebody who does not work on it."""
+
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class Priority(IntEnum):
+    """Which of several runs goes first where they wait for the same resource: the smaller number."""
+
+    IMMEDIATE = 0
+    NORMAL = 1
+    LOW = 2
+
+    @property
+    def label(self) -> str:
+        """The name as people write it: ``immediate``, ``normal``, ``low``."""
+        return self.name.lower()
+
+
+ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELLED})
+"""The states of a run that goes on only when somebody says so (retry; resume where it failed as a whole)."""
 
 
 class Mode(StrEnum):
@@ -163,7 +187,8 @@ class Completion:
 
     ``status`` is the item's state from now on: SUCCEEDED, SKIPPED, DEAD, or PENDING for one more try, then not
     before ``retry_at`` (None: at once). ``counts_as_failure`` is False where the try says nothing of the item
-    (the run failed as a whole, or was interrupted).
+    (the run failed as a whole, or was interrupted). ``attachments`` holds by kind what the attempt attached (see
+    ``AttemptContext.attach``); it is written whatever the status is.
     """
 
     claim: Claim
@@ -172,6 +197,7 @@ class Completion:
     outcome: Outcome = Outcome()
     retry_at: datetime | None = None
     counts_as_failure: bool = False
+    attachments: Mapping[str, Sequence[JsonObject]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +240,15 @@ class NewRun:
     provider: str | None = None
     model: str | None = None
     details: JsonObject = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it is stored: ``report`` is the newest one, ``error`` is ``{"class", "message"}`` where it failed."""
+    """A run as it is stored: ``report`` is the newest one, ``error`` is ``{"class", "message"}`` where it failed.
+
+    ``requested`` stays until it is taken back (``Store.withdraw``): nothing of the run can be claimed meanwhile.
+    """
 
     run_id: str
     kind: str
@@ -240,6 +270,8 @@ class Run:
     started_at: datetime | None
     finished_at: datetime | None
     fallbacks: Sequence[Fallback] = ()
+    requested: RunRequest | None = None
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from thresher.core.errors import AnswerTruncated, PermanentLLMError, RetryableError, UnusableAnswer
-from thresher.engine.gate import Permit
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelClient, ModelReply, ModelRequest
+from thresher.llm.hedging import Hedge
 from thresher.llm.repair import repairs
 
 T = TypeVar("T")
 
 _SHOWN_PROBLEM_CHARACTERS = 1_000
+_NOTHING_MORE = Usage()
 _NOTHING = "(no answer)"  # chat templates want an assistant's turn between two of the user's
 
 
@@ -43,13 +44,18 @@ class Answer(Generic[T]):
 
 
 class AnswerLadder:
-    """Asks, repairs, asks once more, gives up. Stateless: one serves all threads.
+    """Asks, repairs, asks once more, gives up. One serves all threads; with ``hedge``, late requests are sent twice.
 
     Without ``re_asks`` it gives up at once: for who has a better way to ask again.
     """
 
-    def __init__(self, *, re_asks: bool = True) -> None:
+    def __init__(self, hedge: Hedge | None = None, *, re_asks: bool = True) -> None:
+        self._hedge = hedge
         self._re_asks = re_asks
+
+    def asking_once(self) -> AnswerLadder:
+        """The same without the second question."""
+        return AnswerLadder(self._hedge, re_asks=False)
 
     def ask(
         self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
@@ -64,17 +70,69 @@ class AnswerLadder:
             PermanentLLMError: the model or its filter declined.
             Interrupted, and what ``client.complete`` raises.
         """
-        first = _asked(client, request, context)
+        first = self._asked(client, request, context)
         accepted = _accepted(first, request, validate, context)
         if isinstance(accepted, _Accepted):
             return Answer(accepted.value, accepted.rung, first.text, first.model, first.usage)
         if not self._re_asks:
             raise UnusableAnswer(f"{first.model} gave no usable answer: {accepted.sentence}.")
-        again = _asked(client, _re_ask(request, first, accepted), context)
+        again = self._asked(client, _re_ask(request, first, accepted), context)
         second = _accepted(again, request, validate, context)
         if isinstance(second, _Accepted):
             return Answer(second.value, Rung.RE_ASKED, again.text, again.model, first.usage + again.usage)
         raise UnusableAnswer(f"{again.model} gave no usable answer, asked twice: {second.sentence}.")
+
+    def _asked(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
+        """One request, its usage recorded whatever becomes of it."""
+        context.raise_if_stopping()
+        try:
+            reply, beside = self._sent(client, request, context)
+        except (RetryableError, PermanentLLMError):
+            context.record_usage(Usage(requests=1))
+            raise
+        context.record_usage(reply.usage + beside)
+        context.keep_answer(reply.text or reply.refusal or "")
+        if reply.refusal:
+            raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
+        if reply.finish_reason == "content_filter":
+            raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
+        return reply
+
+    def _sent(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> tuple[ModelReply, Usage]:
+        """The reply, and what was spent beside it. A permit is held for each request alone, and learns from its end."""
+        resource = client.resource
+        if resource is None:
+            return client.complete(request), _NOTHING_MORE
+
+        def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
+            with context.permit(resource, request.estimated_tokens, waits=waits) as permit:
+                began()
+                reply = client.complete(request)
+                permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+                return reply
+
+        if self._hedge is None:
+            return ask(_nobody, True), _NOTHING_MORE  # noqa: FBT003 # see hedging.Ask
+        return self._hedge.send(ask)
+
+    def recall(
+        self, text: str, request: ModelRequest, validate: Callable[[str], T], origin: tuple[str, Usage]
+    ) -> Answer[T] | None:
+        """An answer that was accepted earlier, read anew; None where ``validate`` no longer takes it.
+
+        ``origin``: the model, and what it counts as to get the answer this time.
+        """
+        rung = Rung.STRICT
+        for candidate in chain([text], repairs(text, request.schema.schema)):
+            try:
+                return Answer(validate(candidate), rung, text, *origin)
+            except ValueError:
+                rung = Rung.REPAIRED
+        return None
+
+
+def _nobody() -> None:
+    """Nobody wants to know when a request begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +144,6 @@ class _Accepted(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class _Rejected:
     sentence: str
-
-
-def _asked(client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
-    """One request, its usage recorded whatever becomes of it."""
-    context.raise_if_stopping()
-    reply = _sent(client, request, context)
-    context.record_usage(reply.usage)
-    context.keep_answer(reply.text or reply.refusal or "")
-    if reply.refusal:
-        raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
-    if reply.finish_reason == "content_filter":
-        raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
-    return reply
-
-
-def _sent(client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
-    """The reply; the permit is held for the request alone, and learns from its end."""
-    with _permit(client, request, context) as permit:
-        try:
-            reply = client.complete(request)
-        except (RetryableError, PermanentLLMError):
-            context.record_usage(Usage(requests=1))
-            raise
-        if permit is not None:
-            permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
-        return reply
-
-
-def _permit(
-    client: ModelClient, request: ModelRequest, context: AttemptContext
-) -> AbstractContextManager[Permit | None]:
-    if client.resource is None:
-        return nullcontext()
-    return context.permit(client.resource, request.estimated_tokens)
 
 
 def _accepted(

@@ -26,7 +26,9 @@ class PreparedStatement:
         self._driver: Any = dialect.dbapi
         self._is_positional: bool = compiled.positional
         self._names: Sequence[str] = compiled.positiontup if compiled.positional else tuple(binds)
-        self._values_of = itemgetter(*self._names)
+        self._values_of: Callable[[Row], Sequence[Any]] = (
+            itemgetter(*self._names) if len(self._names) > 1 else lambda row: [row[name] for name in self._names]
+        )
         processors = ((place, _processor(binds[name], dialect)) for place, name in enumerate(self._names))
         self._processors = [(place, process) for place, process in processors if process is not None]
 
@@ -45,27 +47,10 @@ class PreparedStatement:
                 cursor.execute(self._text, parameters)
             written: int = cursor.rowcount
         except self._driver.Error as error:
-            raise self._translated(error, connection, parameters) from error
+            raise _translated(error, connection, self._text, parameters) from error
         finally:
             cursor.close()
         return written
-
-    def _translated(self, error: Any, connection: sa.Connection, parameters: Any) -> BaseException:  # noqa: ANN401 - the driver's
-        """The driver's error as ``connection.execute`` would raise it; a lost connection is marked as such."""
-        dialect = connection.dialect
-        is_lost = dialect.is_disconnect(error, connection.connection, None)
-        if is_lost:
-            connection.invalidate(error)
-        translated: BaseException = exc.DBAPIError.instance(
-            self._text,
-            parameters,
-            error,
-            self._driver.Error,
-            hide_parameters=connection.engine.hide_parameters,
-            connection_invalidated=is_lost,
-            dialect=dialect,
-        )
-        return translated
 
     def _prepare(self, row: Row) -> Any:  # noqa: ANN401 - what the driver takes, a tuple or a mapping
         values = list(self._values_of(row))
@@ -73,6 +58,48 @@ class PreparedStatement:
             if values[place] is not None:
                 values[place] = process(values[place])
         return tuple(values) if self._is_positional else dict(zip(self._names, values, strict=True))
+
+
+class PreparedLookup:
+    """A SELECT of one text by one text, both as they are stored; it begins no transaction of SQLAlchemy's."""
+
+    def __init__(self, statement: sa.Select[str], dialect: sa.Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect)
+        (self._name,) = compiled.bind_names.values()
+        self._is_positional: bool = compiled.positional
+        self._text = str(compiled)
+        self._driver: Any = dialect.dbapi
+
+    def execute(self, connection: sa.Connection, text: str) -> str | None:
+        """The text of the first row, None where there is no row."""
+        parameters: Any = (text,) if self._is_positional else {self._name: text}
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self._text, parameters)
+            row = cursor.fetchone()
+        except self._driver.Error as error:
+            raise _translated(error, connection, self._text, parameters) from error
+        finally:
+            cursor.close()
+        return None if row is None else row[0]
+
+
+def _translated(error: Any, connection: sa.Connection, text: str, parameters: Any) -> BaseException:  # noqa: ANN401 - the driver's
+    """The driver's error as ``connection.execute`` would raise it; a lost connection is marked as such."""
+    dialect = connection.dialect
+    is_lost = dialect.is_disconnect(error, connection.connection, None)
+    if is_lost:
+        connection.invalidate(error)
+    translated: BaseException = exc.DBAPIError.instance(
+        text,
+        parameters,
+        error,
+        dialect.dbapi.Error,  # type: ignore[union-attr]  # a dialect that is connected has its driver
+        hide_parameters=connection.engine.hide_parameters,
+        connection_invalidated=is_lost,
+        dialect=dialect,
+    )
+    return translated
 
 
 def _processor(bind: sa.BindParameter[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:

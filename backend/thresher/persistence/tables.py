@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from thresher.engine.work import AttemptStatus, ItemStatus, Mode, RunStatus
+from thresher.engine.work import AttemptStatus, ItemStatus, Mode, Priority, RunRequest, RunStatus
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -126,6 +126,8 @@ class RunRow(Base):
     __table_args__ = (
         _one_of("status", RunStatus),
         _one_of("mode", Mode),
+        _one_of("requested", RunRequest),
+        sa.CheckConstraint(f"priority BETWEEN {min(Priority):d} AND {max(Priority):d}", name="priority"),
         sa.Index(None, "workspace", "id"),
     )
 
@@ -201,7 +203,10 @@ class AttemptRow(Base):
 
 
 class CachedAnswerRow(Base):
-    """A model's answer, kept under a hash of all that it depends on. Tokens and cost: what it took to get it."""
+    """A model's answer, kept under a hash of all that it depends on. Tokens and cost: what it took to get it.
+
+    ``uses``: how often it was given instead of being asked for. ``size_bytes``: what the row takes, about.
+    """
 
     __tablename__ = "cached_answers"
 
@@ -209,7 +214,6 @@ class CachedAnswerRow(Base):
     provider: Mapped[str]
     model: Mapped[str]
     answer: Mapped[str] = mapped_column(ForeignText)
-    finish_reason: Mapped[str]
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
     cost_usd: Mapped[float | None]
@@ -218,7 +222,10 @@ class CachedAnswerRow(Base):
     used_at: Mapped[datetime]
     uses: Mapped[int]
 
-    __table_args__ = (sa.Index(None, "used_at"),)
+    __table_args__ = (
+        sa.Index(None, "used_at", "size_bytes"),  # covers the sum of all sizes
+        sa.Index(None, "provider", "model"),
+    )
 
 
 class NodeFactRow(Base):

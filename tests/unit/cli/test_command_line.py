@@ -12,6 +12,7 @@ from thresher.cli.app import run
 from thresher.core.config import Settings
 
 Refused = Callable[..., str]
+OF_A_RUN = ("pause", "cancel", "watch", "dead", "retry", "resume", "show", "facts")
 
 
 @pytest.fixture
@@ -49,6 +50,15 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         (("discover",), ("FILE", "thresher discover --help")),
         (("discvoer", "good.xml"), ("discvoer",)),
         (("discover", "good.xml", "--config", "no.yaml"), ("no.yaml", "No such file")),
+        *((((command, "r0nothing"), ("No run is named 'r0nothing'", "thresher runs"))) for command in OF_A_RUN),
+        (("discover", "good.xml", "--priority", "soon"), ("--priority", "immediate", "normal", "low")),
+        (("pause", "r1", "--timeout", "0"), ("--timeout", "0.1")),
+        (("evaluate", "r1"), ("--gold", "thresher evaluate --help")),
+        (("evaluate", "r1", "--gold", "no.jsonl"), ("no.jsonl", "No such file")),
+        (("evaluate", "r1", "--gold", "."), ("gold file .", "directory")),
+        (("evaluate", "r1", "--gold", "good.xml"), ("good.xml", "columns section_path, name, value")),
+        (("diff", "r1"), ("RUN", "thresher diff --help")),
+        (("diff", "r1", "r2"), ("No run is named 'r1'",)),
         (("sample", "--size", "10QB"), ("10QB", "200KB")),
         (("sample", "--output", "no/such/s.xml"), ("no/such/s.xml", "does not exist")),
         (("sample", "--output", "."), ("is a folder", "--output")),

@@ -14,9 +14,10 @@ RESULT: dict[str, Any] = {
     "run_id": "r1", "file": "order.xml", "status": "succeeded", "mode": "parallel", "mode_reason": "because",
     "provider": "openai", "model": "m", "spec_version": "19.2", "message_root": "OrderViewRS", "sender": None,
     "limit": None, "subtrees_matched": 10, "nodes_total": 10, "subtrees_processed": 10, "nodes_skipped": 0,
-    "nodes_failed": 0, "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
+    "nodes_failed": 0, "nodes_cancelled": 0, "priority": "normal",
+    "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
     "elapsed_seconds": 20.0, "item_seconds_sum": 180.0, "speedup": 9.0, "peak_concurrency": 10, "requests": 11,
-    "tokens": 12345, "cost_usd": 0.25, "errors": [], "fallbacks": [],
+    "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "errors": [], "fallbacks": [],
 }  # fmt: skip
 
 
@@ -78,6 +79,11 @@ def test_what_is_wrong_and_what_to_do_about_it_is_said() -> None:
 def test_an_unknown_cost_is_not_shown_as_nothing() -> None:
     assert "0.2500 USD" in summary()
     assert "cost unknown" in summary(cost_usd=None)
+
+
+def test_answers_from_the_cache_are_told_where_there_are_some() -> None:
+    assert "from the cache" not in summary()
+    assert "11 requests, 12,345 tokens, 1,200 answers from the cache, 0.2500 USD" in summary(cache_hits=1200)
 
 
 def test_a_limited_run_says_that_it_did_not_read_all() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from thresher.core.errors import NotFound
 from thresher.engine.work import AttemptRecord, AttemptStatus, ItemStatus, JsonValue, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories import run_requests
 from thresher.persistence.tables import AttemptRow, ItemRow
 
 _PAGE = 500
+_LARGEST_ID = 2**63 - 1
 _ITEMS: sa.Table = ItemRow.metadata.tables[ItemRow.__tablename__]
 
 
@@ -30,6 +33,19 @@ class Item:
     error_message: str | None
     attempts: int
     payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which of a run's items are meant: dead ones, and with ``cancelled`` also those that were cancelled.
+
+    ``items`` names them by key or id, ``error_classes`` by their last error; nothing named means all. What is named
+    in both ways must fit both.
+    """
+
+    items: Sequence[str] = ()
+    error_classes: Sequence[str] = ()
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +93,8 @@ def attempts_of(db: ThreadSafeDatabaseManager, item_id: int) -> Sequence[Attempt
         return [_attempt(row) for row in session.scalars(query)]
 
 
-def dead_letters(db: ThreadSafeDatabaseManager, run_id: str) -> Sequence[DeadLetter]:
-    """The items of a run that were given up, in document order."""
+def dead_letters(db: ThreadSafeDatabaseManager, run_id: str, error_classes: Sequence[str] = ()) -> Sequence[DeadLetter]:
+    """The items of a run that were given up (with one of these errors), in document order."""
     last = (
         sa.select(AttemptRow.raw_answer)
         .where(AttemptRow.item_id == ItemRow.id, AttemptRow.raw_answer.is_not(None))
@@ -88,16 +104,20 @@ def dead_letters(db: ThreadSafeDatabaseManager, run_id: str) -> Sequence[DeadLet
     )
     query = (
         sa.select(ItemRow.id, ItemRow.key, ItemRow.error_class, ItemRow.error_message, ItemRow.attempts_started, last)
-        .where(_dead(run_id))
-        .order_by(ItemRow.position)
+        .where(_meant(run_id, Chosen(error_classes=error_classes)))
+        .order_by(ItemRow.position, ItemRow.id)
     )
     with db.read() as session:
         return [DeadLetter(*row) for row in session.execute(query)]
 
 
-def retry_dead(db: ThreadSafeDatabaseManager, run_id: str, item_ids: Collection[int] | None = None) -> int:
-    """Makes dead items (all, or those named) pending again with fresh retries; returns how many. Attempts stay."""
-    which = _dead(run_id) if item_ids is None else _dead(run_id) & ItemRow.id.in_(item_ids)
+def retry_items(db: ThreadSafeDatabaseManager, run_id: str, chosen: Chosen = Chosen()) -> int:
+    """Makes items pending again, with fresh retries, and opens their run for it; returns how many. Attempts stay.
+
+    Raises:
+        NotFound: one of the items that are named is not there in such a state.
+        StateConflict: the run is being cancelled, or is cancelled and its cancelled items are not meant.
+    """
     fresh = {
         "status": ItemStatus.PENDING.value,
         "failures": 0,
@@ -109,13 +129,52 @@ def retry_dead(db: ThreadSafeDatabaseManager, run_id: str, item_ids: Collection[
     }
 
     def revive(session: Session) -> int:
-        return session.connection().execute(_ITEMS.update().where(which).values(fresh)).rowcount
+        run_requests.withdraw(session, run_id, is_reopened=chosen.cancelled)
+        _require_items(session, run_id, chosen)
+        return session.connection().execute(_ITEMS.update().where(_meant(run_id, chosen)).values(fresh)).rowcount
 
     return db.write_with_lock(revive)
 
 
-def _dead(run_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(ItemRow.run_id == run_id, ItemRow.status == ItemStatus.DEAD.value)
+def count_chosen(db: ThreadSafeDatabaseManager, run_id: str, chosen: Chosen) -> int:
+    """How many items ``retry_items`` would bring back.
+
+    Raises:
+        NotFound: one of the items that are named is not there in such a state.
+    """
+    with db.read() as session:
+        _require_items(session, run_id, chosen)
+        return session.scalar(sa.select(sa.func.count()).where(_meant(run_id, chosen))) or 0
+
+
+def _require_items(session: Session, run_id: str, chosen: Chosen) -> None:
+    states = _in_state(run_id, chosen)
+    for name in chosen.items:
+        if session.scalar(sa.select(ItemRow.id).where(states, _named(name)).limit(1)) is None:
+            state = "failed or cancelled" if chosen.cancelled else "failed"
+            hint = f"`thresher dead {run_id}` lists those that failed."
+            raise NotFound(f"Run {run_id} has no {state} node {name!r}; {hint}")
+
+
+def _meant(run_id: str, chosen: Chosen) -> sa.ColumnElement[bool]:
+    meant = _in_state(run_id, chosen)
+    if chosen.items:
+        meant &= sa.or_(*map(_named, chosen.items))
+    if chosen.error_classes:
+        meant &= ItemRow.error_class.in_(chosen.error_classes)
+    return meant
+
+
+def _in_state(run_id: str, chosen: Chosen) -> sa.ColumnElement[bool]:
+    states = [ItemStatus.DEAD.value, *([ItemStatus.CANCELLED.value] if chosen.cancelled else [])]
+    return sa.and_(ItemRow.run_id == run_id, ItemRow.status.in_(states))
+
+
+def _named(name: str) -> sa.ColumnElement[bool]:
+    """By key; digits may be an id as well."""
+    by_key = ItemRow.key == name
+    is_id = name.isascii() and name.isdigit() and int(name) <= _LARGEST_ID
+    return by_key | (ItemRow.id == int(name)) if is_id else by_key
 
 
 def _item(row: sa.Row[Any]) -> Item:

@@ -15,17 +15,22 @@ ATTEMPTS: Final[sa.Table] = sa.Table(AttemptRow.__tablename__, AttemptRow.metada
 RUNS: Final[sa.Table] = sa.Table(RunRow.__tablename__, RunRow.metadata)
 NODE_FACTS: Final[sa.Table] = sa.Table(NodeFactRow.__tablename__, NodeFactRow.metadata)
 
-_item = ITEMS.c
+_item, _run = ITEMS.c, RUNS.c
 
 
 def _claim() -> sa.Update:
-    """Leases the first due items. On PostgreSQL rows that another process is claiming are passed over."""
+    """Leases the first due items, of a run that is not asked to stop.
+
+    On PostgreSQL rows that another process is claiming are passed over.
+    """
+    is_free = sa.exists().where(_run.id == sa.bindparam("run_id_"), _run.requested.is_(None))
     due = (
         sa.select(_item.id)
         .where(
             _item.run_id == sa.bindparam("run_id_"),
             _item.status == ItemStatus.PENDING.value,
             sa.or_(_item.next_attempt_at.is_(None), _item.next_attempt_at <= sa.bindparam("now")),
+            is_free,
         )
         .order_by(_item.position, _item.id)
         .limit(sa.bindparam("limit_"))

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from thresher.core.errors import BadInput, NotFound, PermanentError
+from thresher.core.errors import BadInput, PermanentError
 from thresher.engine.work import (
+    ENDED,
     AttemptRecord,
     AttemptStatus,
     Claim,
@@ -24,14 +25,17 @@ from thresher.engine.work import (
     JsonObject,
     Mode,
     NewRun,
+    Priority,
     Run,
     RunReport,
+    RunRequest,
     RunStatus,
     Totals,
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.prepared import PreparedStatement
+from thresher.persistence.repositories import run_requests
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_ids import RunIds
@@ -42,7 +46,7 @@ WORKER_LOST = "WorkerLost"
 
 @dataclass(frozen=True, slots=True)
 class ItemRecords:
-    """What one finished item yielded for the tables of its workflow; empty where it yielded nothing."""
+    """What one finished item yielded for the tables of its workflow, or attached; empty where it yielded nothing."""
 
     claim: Claim
     records: Sequence[JsonObject]
@@ -51,7 +55,8 @@ class ItemRecords:
 RecordWriter: TypeAlias = Callable[[sa.Connection, Sequence[ItemRecords]], None]
 """Writes the records of several finished items in the transaction that finishes them.
 
-An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced.
+An item whose claim has ``attempt`` above 1 may have records of an earlier attempt: they are to be replaced. (Not so
+what is attached, which is no result of the item.)
 It runs in a unit of a group commit (see ``ThreadSafeDatabaseManager.write_batched``) and may be run twice.
 """
 
@@ -63,7 +68,7 @@ class _LeaseLost(Exception):
 class SqlStore:
     """``thresher.engine.ports.Store`` over a database. All methods are safe to call from any thread.
 
-    ``record_writers`` holds for each kind of run who writes the records of its items. Leases and due times are told
+    ``record_writers`` holds for each kind of run, and of attachment, who writes its rows. Leases and due times are told
     by ``clock``: processes on several machines must agree on the time to within a fraction of the lease.
     """
 
@@ -99,6 +104,7 @@ class SqlStore:
         row |= {
             "id": self._run_ids.new(now),
             "mode": new.mode.value,
+            "priority": int(new.priority),
             "status": RunStatus.PENDING.value,
             "planned": 0,
             "planning_complete": False,
@@ -131,7 +137,7 @@ class SqlStore:
             rows = session.scalars(matching.order_by(RunRow.id.desc()).limit(6)).all() if wanted else []
             exact = [row for row in rows if row.id == wanted]
             if not rows:
-                raise NotFound(f"No run is named {prefix!r}; `thresher runs` lists them.")
+                raise run_requests.unknown_run(prefix)
             if len(rows) > 1 and not exact:
                 names = ", ".join(row.id for row in rows[:5])
                 raise BadInput(f"{prefix!r} names more than one run: {names}. Type more of it.")
@@ -181,23 +187,79 @@ class SqlStore:
         self._update_run(run_id, {"fallbacks": [dataclasses.asdict(fallback) for fallback in fallbacks]})
 
     def end_run(self, report: RunReport) -> None:
-        """Stores how a run ended.
+        """Stores how a session of a run ended, and settles what was asked of the run meanwhile.
 
         Raises:
             NotFound: no run has this identifier.
         """
-        paused = report.status is RunStatus.PAUSED
-        self._update_run(
-            report.run_id,
-            {
-                "status": report.status.value,
-                "report": dataclasses.asdict(report) | {"speedup": report.speedup},
-                "error": report.error,
-                "fallbacks": [dataclasses.asdict(fallback) for fallback in report.fallbacks] or None,
-                "elapsed_seconds": report.elapsed_seconds,
-                "finished_at": None if paused else self._clock(),
-            },
-        )
+        now = self._clock()
+        values = {
+            "status": report.status.value,
+            "report": dataclasses.asdict(report) | {"speedup": report.speedup},
+            "error": report.error,
+            "fallbacks": [dataclasses.asdict(fallback) for fallback in report.fallbacks] or None,
+            "elapsed_seconds": report.elapsed_seconds,
+            "finished_at": now if report.status in ENDED else None,
+        }
+        if report.status in {RunStatus.SUCCEEDED, RunStatus.PARTIAL}:
+            values["requested"] = None
+
+        def write(session: Session) -> None:
+            self._write_run(session, report.run_id, values)
+            run_requests.settle(session, report.run_id, now)
+
+        self._db.write_with_lock(write)
+
+    # What is asked of a run
+
+    def requested(self, run_id: str) -> RunRequest | None:
+        """What the run is asked to do.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        query = sa.select(sql.RUNS.c.requested).where(sql.RUNS.c.id == run_id)
+        with self._db.read() as session:
+            row = session.execute(query).one_or_none()
+        if row is None:
+            raise run_requests.unknown_run(run_id)
+        return None if row[0] is None else RunRequest(row[0])
+
+    def request(self, run_id: str, request: RunRequest) -> Run:
+        """Asks a run to pause or to be cancelled; returns it as it is then.
+
+        No item of it is claimed any more. Where no item is running the run is paused or cancelled at once, in the
+        same transaction; else the sessions that hold some do so when they have finished them.
+
+        Raises:
+            NotFound: no run has this identifier.
+            StateConflict: it has ended, or it is being cancelled and was to pause.
+        """
+        now = self._clock()
+        self._db.write_with_lock(lambda session: run_requests.ask(session, run_id, request, now))
+        return self.get_run(run_id)
+
+    def settle(self, run_id: str) -> RunRequest | None:
+        """Does what the run is asked to do, as far as nobody's items are in the way; returns what that is."""
+        now = self._clock()
+        return self._db.write_with_lock(lambda session: run_requests.settle(session, run_id, now))
+
+    def withdraw(self, run_id: str) -> None:
+        """Takes back what was asked of a run, so that it can go on.
+
+        Raises:
+            StateConflict: the run is cancelled, or is being cancelled.
+        """
+        self._db.write_with_lock(lambda session: run_requests.withdraw(session, run_id))
+
+    def leases(self, run_id: str) -> Mapping[str, datetime]:
+        """Who holds items of a run, and until when the longest lease of each lasts."""
+        item = sql.ITEMS.c
+        running = (item.run_id == run_id) & (item.status == ItemStatus.RUNNING.value)
+        until = sa.func.max(item.lease_until, type_=item.lease_until.type)
+        query = sa.select(item.lease_owner, until).where(running).group_by(item.lease_owner)
+        with self._db.read() as session:
+            return dict(map(tuple, session.execute(query)))
 
     def finish_planning(self, run_id: str, details: JsonObject) -> None:
         """Marks the plan as complete and merges ``details`` into the run's.
@@ -214,13 +276,12 @@ class SqlStore:
         self._db.write_with_lock(merge)
 
     def _update_run(self, run_id: str, values: Mapping[str, Any]) -> None:
+        self._db.write_with_lock(lambda session: self._write_run(session, run_id, values))
+
+    def _write_run(self, session: Session, run_id: str, values: Mapping[str, Any]) -> None:
         update = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(**values)
-
-        def write(session: Session) -> None:
-            if session.connection().execute(update).rowcount != 1:
-                raise _unknown(run_id)
-
-        self._db.write_with_lock(write)
+        if session.connection().execute(update).rowcount != 1:
+            raise run_requests.unknown_run(run_id)
 
     # The way of an item
 
@@ -228,6 +289,7 @@ class SqlStore:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
 
         The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning goes on behind them.
+        A run that is asked to cancel gets none of them, and its ``planned`` stays.
 
         Raises:
             NotFound: no run has this identifier.
@@ -236,12 +298,14 @@ class SqlStore:
             return 0
         rows = self._new_rows(run_id, specs, parent_id=None)
         further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
-        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id).values(planned=further)
+        is_open = sql.RUNS.c.requested.is_distinct_from(RunRequest.CANCEL.value)
+        count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id, is_open).values(planned=further)
 
         def insert(session: Session) -> int:
             connection = session.connection()
             if connection.execute(count).rowcount != 1:
-                raise _unknown(run_id)
+                _require_run(session, run_id)
+                return 0
             return len(connection.execute(self._insert_new_items, rows).all())
 
         return self._db.write_with_lock(insert)
@@ -287,7 +351,7 @@ class SqlStore:
         """Writes the end of an attempt in one transaction; False, with nothing written, where the lease was lost.
 
         Raises:
-            PermanentError: the run's kind has records and nobody writes them.
+            PermanentError: the run's kind has records, or something is attached, and nobody writes it.
             DatabaseUnavailable: nothing is known to be written; calling again is safe, the attempt is written once.
             StorageFailed: the database can no longer be written.
         """
@@ -343,6 +407,7 @@ class SqlStore:
                 claim = completion.claim
                 children = self._new_rows(claim.run_id, completion.outcome.children, parent_id=claim.item_id)
                 connection.execute(self._insert_new_items, children)
+        self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
         return [True] * len(completions)
 
     def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
@@ -364,11 +429,22 @@ class SqlStore:
             if records or claim.attempt > 1:
                 by_kind.setdefault(claim.kind, []).append(ItemRecords(claim, records))
         for kind, items in by_kind.items():
-            writer = self._record_writers.get(kind)
-            if writer is not None:
-                writer(connection, items)
-            elif any(item.records for item in items):
-                raise PermanentError(f"Nobody writes the records of runs of kind {kind!r}.")
+            self._write_kind(connection, kind, items)
+
+    def _write_attachments(self, connection: sa.Connection, completions: Sequence[Completion]) -> None:
+        by_kind: dict[str, list[ItemRecords]] = {}
+        for completion in completions:
+            for kind, rows in completion.attachments.items():
+                by_kind.setdefault(kind, []).append(ItemRecords(completion.claim, rows))
+        for kind, items in by_kind.items():
+            self._write_kind(connection, kind, items)
+
+    def _write_kind(self, connection: sa.Connection, kind: str, items: Sequence[ItemRecords]) -> None:
+        writer = self._record_writers.get(kind)
+        if writer is not None:
+            writer(connection, items)
+        elif any(item.records for item in items):
+            raise PermanentError(f"Nobody writes the records of kind {kind!r}.")
 
     def _new_rows(self, run_id: str, specs: Iterable[ItemSpec], parent_id: int | None) -> list[dict[str, Any]]:
         now = self._clock()
@@ -458,21 +534,15 @@ _SUMMED = (
 def _require_run(session: Session, run_id: str) -> RunRow:
     row = session.get(RunRow, run_id)
     if row is None:
-        raise _unknown(run_id)
+        raise run_requests.unknown_run(run_id)
     return row
-
-
-def _unknown(run_id: str) -> NotFound:
-    return NotFound(f"No run is named {run_id!r}; `thresher runs` lists them.")
 
 
 def _run(row: RunRow) -> Run:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
-    values |= {
-        "status": RunStatus(row.status),
-        "mode": Mode(row.mode),
-        "fallbacks": tuple(Fallback(**fallback) for fallback in row.fallbacks or ()),
-    }
+    values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
+    values["requested"] = None if row.requested is None else RunRequest(row.requested)
+    values["fallbacks"] = tuple(Fallback(**fallback) for fallback in row.fallbacks or ())
     return Run(run_id=row.id, **values)
 
 

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 from thresher.testing.model_server.options import Faults, Options
 
+SLOWER = 10.0  # times its latency takes a slow request
 _RANGE = 2.0**32
 
 
@@ -35,6 +36,7 @@ class Draw:
     prose: bool = False
     latency: float = 0.0  # seconds
     order: tuple[tuple[int, int], ...] | None = None
+    slow: bool = False
 
 
 class Lottery:
@@ -53,12 +55,14 @@ class Lottery:
             return self._certain
         chances = self._chances(f"{subtree}:{count}")
         faults = self._faults
+        is_slow = chances[10] < faults.slow
         return Draw(
             fate=_fate(faults, chances),
             cut=0.2 + 0.6 * chances[4] if chances[5] < faults.truncate else 1.0,
             fenced=chances[6] < faults.fence,
             prose=chances[7] < faults.prose,
-            latency=self._latency * self._factor(chances[8], chances[9]),
+            latency=self._latency * self._factor(chances[8], chances[9]) * (SLOWER if is_slow else 1.0),
+            slow=is_slow,
             order=self._order(f"{subtree}:{count}", entries) if entries > 1 else None,
         )
 
@@ -77,8 +81,8 @@ class Lottery:
         return self._chances(what)[0]
 
     def _chances(self, what: str) -> list[float]:
-        digest = blake2b(f"{self._seed}:{what}".encode(), digest_size=40).digest()
-        return [int.from_bytes(digest[start : start + 4]) / _RANGE for start in range(0, 40, 4)]
+        digest = blake2b(f"{self._seed}:{what}".encode(), digest_size=44).digest()
+        return [int.from_bytes(digest[start : start + 4]) / _RANGE for start in range(0, 44, 4)]
 
     def _factor(self, one: float, other: float) -> float:
         """Lognormal with mean 1: exp(sigma * z - sigma^2 / 2), z normal by Box and Muller."""

@@ -27,12 +27,24 @@ class Faults:
     html: float = 0.0
     forget: float = 0.0
     swap: float = 0.0
+    slow: float = 0.0
 
     @property
     def any(self) -> bool:
         """Whether a request can go wrong at all; lies do not count, they are part of the answer."""
-        per_request = (self.error_500, self.drop, self.hang, self.truncate, self.fence, self.prose, self.html)
-        return max(*per_request, self.forget, self.swap) > 0
+        per_request = (
+            self.error_500,
+            self.drop,
+            self.hang,
+            self.truncate,
+            self.fence,
+            self.prose,
+            self.html,
+            self.slow,
+            self.forget,
+            self.swap,
+        )
+        return max(per_request) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,7 @@ _SHARES = {
     "html": "share of requests answered with an HTML page and status 200",
     "forget": "share of entries left out of an answer about several subtrees",
     "swap": "share of answers about several subtrees in which two have each other's id",
+    "slow": "share of requests that take ten times their latency",
 }
 
 

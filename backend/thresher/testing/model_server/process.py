@@ -32,6 +32,11 @@ class RunningModelServer:
         """Forgets all counts, refills the rate limit; the same requests draw the same faults again."""
         _asked(urllib.request.Request(f"{self.address}/reset", method="POST"))  # noqa: S310  # loopback
 
+    def change_limit(self, rate: float, burst: int) -> None:
+        """Another rate limit from now on; the server must have been started with one."""
+        body = json.dumps({"rate": rate, "burst": burst}).encode()
+        _asked(urllib.request.Request(f"{self.address}/limit", data=body, method="POST"))  # noqa: S310  # loopback
+
 
 @contextmanager
 def running_model_server(**flags: str | float | bool) -> Iterator[RunningModelServer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thresher.testing.model_server.options import Limits
 
@@ -32,13 +32,23 @@ class Bucket:
         self._level = float(limits.burst)
         self._filled_at = now
 
+    def change(self, rate: float, burst: int, now: float) -> None:
+        """From now on another limit; what is in the bucket stays, as far as it fits in."""
+        self._fill(now)
+        self._limits = replace(self._limits, rate=rate, burst=burst)
+        self._rate = rate
+        self._level = min(self._level, float(burst))
+
+    def _fill(self, now: float) -> None:
+        self._level = min(self._limits.burst, self._level + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+
     def admit(self, now: float) -> Admission:
         """Takes one request out of the bucket, if one is there."""
         limits = self._limits
         if limits.rate is None:
             return LET_IN
-        self._level = min(limits.burst, self._level + (now - self._filled_at) * self._rate)
-        self._filled_at = now
+        self._fill(now)
         allowed = self._level >= 1.0
         self._level -= 1.0 if allowed else 0.0
         wait = 0.0 if allowed else (1.0 - self._level) / self._rate

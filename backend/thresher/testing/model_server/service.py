@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hmac import compare_digest
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from thresher.testing.model_server.answers import Answer, Answers, spoiled
 from thresher.testing.model_server.faults import Draw, Fate, Lottery
@@ -19,6 +20,7 @@ from thresher.testing.model_server.rate import Admission, Bucket
 from thresher.testing.model_server.statistics import Statistics, SubtreeRecord
 
 MODEL = "thresher-test-model"
+LATE = 1.0  # seconds after the first request: by then a client may know the limit
 
 _HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
 
@@ -42,6 +44,7 @@ class ModelService:
         self._answers = Answers(options, self._lottery)
         self._bucket = Bucket(options.limits, loop.time())
         self._closed_until = 0.0  # of the loop's clock: what the last Retry-After asked for
+        self._first_at = math.inf  # of the loop's clock: when the first completion was asked for
         self._statistics = Statistics()
         self._routes: dict[str, tuple[str, Callable[[], Reply]]] = {
             "/health": ("GET", lambda: _json({"status": "ok"})),
@@ -59,7 +62,9 @@ class ModelService:
 
     def handle(self, request: Request, connection: Connection) -> None:
         """Answers a request now or later, or never, as the options say."""
-        if request.path.endswith("/chat/completions"):
+        if request.path == "/limit" and request.method == "POST":
+            connection.reply(self._change_limit(request.body))
+        elif request.path.endswith("/chat/completions"):
             if request.method != "POST":
                 connection.reply(_error(405, "Use POST."))
             else:
@@ -80,7 +85,21 @@ class ModelService:
         self._statistics.reset()
         self._bucket = Bucket(self._options.limits, self._loop.time())
         self._closed_until = 0.0
+        self._first_at = math.inf
         return _json({"status": "reset"})
+
+    def _change_limit(self, body: bytes) -> Reply:
+        """Another rate limit from now on, for a server that was started with one."""
+        try:
+            wanted = from_json(body)
+            rate = float(wanted["rate"])
+            burst = int(wanted.get("burst", max(1, int(rate))))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return _error(400, 'Send {"rate": R, "burst": N}.')
+        if self._options.limits.rate is None or rate <= 0 or burst < 1:
+            return _error(400, "Start the server with --rate, and send a rate and a burst above 0.")
+        self._bucket.change(rate, burst, self._loop.time())
+        return _json({"rate": rate, "burst": burst})
 
     def _lets_in(self, request: Request) -> bool:
         options = self._options
@@ -102,6 +121,7 @@ class ModelService:
             connection.reply(_error(400, f"Invalid request: {error}."))
             return
         now = self._loop.time()
+        self._first_at = min(self._first_at, now)
         totals["too_early"] += now < self._closed_until
         case = _Case(answer, self._statistics.arrived(answer), self._bucket.admit(now))
         if case.admission.allowed:
@@ -113,6 +133,7 @@ class ModelService:
         for record in case.records:
             record.rate_limited += 1
         self._statistics.totals["rate_limited"] += 1
+        self._statistics.totals["rate_limited_late"] += now > self._first_at + LATE
         if self._options.limits.retry_after:
             self._closed_until = now + case.admission.wait
         reply = _error(429, "Rate limit reached for requests.", "rate_limit_exceeded")
@@ -123,6 +144,7 @@ class ModelService:
         asked = max(record.requests for record in case.records)
         draw = self._lottery.draw(case.answer.key, asked, len(case.records))
         failing = self._is_failing(case.answer)
+        self._statistics.totals["slow"] += draw.slow
         if not failing and draw.fate is not Fate.ERROR_500:
             self._statistics.paid(case.records, case.answer)
         self._statistics.entered()

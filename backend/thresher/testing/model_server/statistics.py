@@ -114,6 +114,7 @@ _TOTALS = (
     "answered",
     "paid",
     "rate_limited",
+    "rate_limited_late",
     "too_early",
     "abandoned",
     "unauthorized",
@@ -128,6 +129,7 @@ _TOTALS = (
     "prose",
     "forget",
     "swap",
+    "slow",
     "prompt_tokens",
     "completion_tokens",
 )

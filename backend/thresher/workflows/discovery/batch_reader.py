@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from thresher.core.errors import AnswerTruncated, NotAnswered
-from thresher.engine.batch import JointContext
+from thresher.engine.batch import JointContext, shares
 from thresher.engine.ports import AttemptContext
-from thresher.engine.work import Claim
+from thresher.engine.work import Claim, Usage
+from thresher.llm.cache import AnswerCache
 from thresher.llm.client import ModelRequest, estimated_tokens
-from thresher.llm.grounding import read_as_written
-from thresher.llm.structured import AnswerLadder
+from thresher.llm.grounding import read_as_written, scalars, written
+from thresher.llm.structured import Answer, AnswerLadder, Rung
 from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer
 from thresher.workflows.discovery.node_facts import NodeFact
 from thresher.workflows.discovery.node_reader import Node, NodeReader, Seen
@@ -54,7 +56,11 @@ class BatchReader:
         prompt = load_prompt(NODE_FACTS_BATCH if reader.record is None else NODE_RECORD_BATCH)
         self._system = reader.with_instructions(prompt)
         self._schema = reader.schema.of_several()
-        self._ladder = AnswerLadder(re_asks=False)  # what is missing is asked for again, not all of it
+        ladder = reader.ladder
+        self._cache = ladder if isinstance(ladder, AnswerCache) else None
+        ladder = self._cache.ladder if self._cache is not None else ladder
+        asking = ladder if isinstance(ladder, AnswerLadder) else AnswerLadder()
+        self._ladder = asking.asking_once()  # what is missing is asked for again, not all of it
 
     # -- packing --------------------------------------------------------------------------------------------
 
@@ -94,13 +100,14 @@ class BatchReader:
         for place, node in enumerate(nodes):
             try:
                 seen = self._reader.see(node)
+                known = self._known(seen, contexts[place]) if seen.evidence.leaves else self._reader.nothing_in(seen)
             except Exception as error:  # noqa: BLE001 # one that cannot be read does not stop the others
                 results[place] = error
                 continue
-            if seen.evidence.leaves:
+            if known is None:
                 asked[place] = seen
             else:
-                results[place] = self._reader.nothing_in(seen)
+                results[place] = known
         if asked:
             found = self._ask(list(asked.values()), [contexts[place] for place in asked])
             for place, result in zip(asked, found, strict=True):
@@ -108,15 +115,22 @@ class BatchReader:
         return results
 
     def _ask(self, seen: Sequence[Seen], contexts: Sequence[AttemptContext]) -> list[NodeFact | Exception]:
-        joint = JointContext(contexts, [len(one.sent) for one in seen])
+        weights, usage = [len(one.sent) for one in seen], Usage()
+        joint = JointContext(contexts, weights)
         try:
-            entries = self._ladder.ask(self._reader.client, self._request(seen), self._entries, joint).value
+            answer = self._ladder.ask(self._reader.client, self._request(seen), self._entries, joint)
+            entries, usage = answer.value, answer.usage
         except AnswerTruncated:
             entries = _whole_entries(joint.raw_answer or "")
             if not entries:
                 raise
-        answers = [self._answer(_identity(place), entries) for place in range(len(seen))]
-        return [self._result(place, answer, seen) for place, answer in enumerate(answers)]
+        results: list[NodeFact | Exception] = []
+        for place, part in enumerate(shares(usage, weights)):
+            found = self._answer(_identity(place), entries)
+            results.append(self._result(place, found, seen))
+            if not isinstance(results[-1], Exception):
+                self._keep(seen[place], entries, (place, part), contexts[place])
+        return results
 
     def _request(self, seen: Sequence[Seen]) -> ModelRequest:
         subtrees = "\n".join(
@@ -143,6 +157,34 @@ class BatchReader:
         if not isinstance(entries, list):
             raise ValueError('the answer has no list "answers"')  # noqa: TRY004 # what validators raise
         return [entry for entry in entries if isinstance(entry, dict)]
+
+    # -- answers that are known -----------------------------------------------------------------------------
+
+    def _known(self, seen: Seen, context: AttemptContext) -> NodeFact | None:
+        """What an earlier answer says: to the question about this subtree alone, or within another batch."""
+        if self._cache is None:
+            return None
+        for request in (self._reader.request(seen), self._question(seen)):
+            answer = self._cache.recall(self._reader.client, request, self._reader.validated, context)
+            if answer is not None:
+                return self._reader.fact(seen, answer.value)
+        return None
+
+    def _keep(self, seen: Seen, entries: Sequence[Entry], which: tuple[int, Usage], context: AttemptContext) -> None:
+        """Keeps an entry under its own subtree, whatever stood beside it in the request."""
+        if self._cache is None:
+            return
+        mine = next(entry for entry in entries if str(entry.get("id")) == _identity(which[0]))
+        text = json.dumps({name: value for name, value in mine.items() if name != "id"}, ensure_ascii=False)
+        if self._reader.record is not None and not _reads_the_same(mine, text):
+            return
+        model = self._reader.client.model
+        answer = Answer(self._reader.validated(text), Rung.STRICT, text, model, which[1])
+        self._cache.keep(self._reader.client, self._question(seen), answer, context)
+
+    def _question(self, seen: Seen) -> ModelRequest:
+        """Stands for the question about one subtree within any batch: same prompt, same schema."""
+        return replace(self._request([seen]), user=f"{self._reader.context_lines}{seen.sent}")
 
     # -- count and identity ---------------------------------------------------------------------------------
 
@@ -194,6 +236,13 @@ class _Size:
     def share_of(self, budget: _Size) -> float:
         """Over 1 where it is more than the budget."""
         return max(self.whole / max(budget.whole, 1.0), self.answer / max(budget.answer, 1.0))
+
+
+def _reads_the_same(entry: Entry, text: str) -> bool:
+    """Whether every number of an entry is written again as the model wrote it."""
+    again = read_as_written(text)
+    rest = {name: value for name, value in entry.items() if name != "id"}
+    return [written(value) for _, value in scalars(rest)] == [written(value) for _, value in scalars(again)]
 
 
 def _identity(place: int) -> str:

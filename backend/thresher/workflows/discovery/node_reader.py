@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from lxml import etree
 
@@ -17,11 +17,13 @@ from thresher.llm.grounding import ground, ground_record, read_as_written
 from thresher.llm.masking import Masker, Pseudonyms
 from thresher.llm.providers.structural import parse_subtree
 from thresher.llm.schema import RecordSchema, ResponseSchema
-from thresher.llm.structured import AnswerLadder
+from thresher.llm.structured import Answer, AnswerLadder
 from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
 from thresher.workflows.discovery.configurations import NodeConfiguration
 from thresher.workflows.discovery.node_facts import FactValue, NodeFact
 from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_FACTS_SMALL, NODE_RECORD, Prompt, load_prompt
+
+T = TypeVar("T")
 
 _NOTHING_HIDDEN = Pseudonyms()
 
@@ -62,13 +64,22 @@ class Seen:
     sent: str
 
 
+class Ladder(Protocol):
+    """Who gets an answer: see ``llm.structured.AnswerLadder``."""
+
+    def ask(
+        self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
+    ) -> Answer[T]:
+        """Returns an answer that ``validate`` accepts."""
+
+
 class NodeReader:
     """Reads subtrees of one path of one document: prompt, schema and client are the same for all of them.
 
     Used by many threads at once; keeps nothing of what it reads.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # the parts of a reader, each by its name
         self,
         client: ModelClient,
         *,
@@ -76,7 +87,9 @@ class NodeReader:
         bounds: AnswerBounds | None = None,
         document: Mapping[str, str | None] | None = None,
         configuration: NodeConfiguration | None = None,
+        ladder: Ladder | None = None,
     ) -> None:
+        """``ladder`` asks the model; an ``AnswerCache`` asks only where no answer is known."""
         self.client = client
         self._masker = masker if client.leaves_machine else None
         self.bounds = bounds or AnswerBounds()
@@ -86,7 +99,7 @@ class NodeReader:
         self._configuration = configuration
         self._prompt = self._choose_prompt()
         self._system = self.with_instructions(self._prompt)
-        self._ladder = AnswerLadder()
+        self.ladder = ladder or AnswerLadder()
 
     @property
     def extractor(self) -> str:
@@ -104,7 +117,13 @@ class NodeReader:
         seen = self.see(node)
         if not seen.evidence.leaves:
             return self.nothing_in(seen)
-        request = ModelRequest(
+        request = self.request(seen)
+        context.raise_if_stopping()
+        return self.fact(seen, self.ladder.ask(self.client, request, self.validated, context).value)
+
+    def request(self, seen: Seen) -> ModelRequest:
+        """The question about one subtree."""
+        return ModelRequest(
             system=self._system,
             user=f"{self.context_lines}{seen.sent}",
             subtree=seen.sent,
@@ -113,10 +132,16 @@ class NodeReader:
             temperature=self.bounds.temperature,
             examples=self._prompt.examples,
         )
-        context.raise_if_stopping()
-        if self.record is not None:
-            return self.fact(seen, self._ladder.ask(self.client, request, self._validated_record, context).value)
-        return self.fact(seen, self._ladder.ask(self.client, request, NodeAnswer.model_validate_json, context).value)
+
+    def validated(self, text: str) -> NodeAnswer | RecordAnswer:
+        """An answer about one subtree.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        if self.record is None:
+            return NodeAnswer.model_validate_json(text)
+        return self.validated_record(read_as_written(text))
 
     def see(self, node: Node) -> Seen:
         """Parses a subtree and hides what must not leave this machine.
@@ -152,9 +177,6 @@ class NodeReader:
             for value in grounded.values
         )
         return self._fact(node, _Found(answer.confidence, fields, (), _mapping(grounded.record)), hidden)
-
-    def _validated_record(self, text: str) -> RecordAnswer:
-        return self.validated_record(read_as_written(text))
 
     def validated_record(self, value: object) -> RecordAnswer:
         """An answer with a record, as the user's schema wants it.

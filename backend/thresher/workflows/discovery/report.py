@@ -14,7 +14,7 @@ def summarize(
 ) -> dict[str, Any]:
     """The result of ``thresher discover --json``.
 
-    ``tokens`` are prompt plus
+    ``cache_hits`` are answers that were not asked for again. ``tokens`` are prompt plus
     completion tokens of all attempts, ``cost_usd`` is null where a price is unknown, ``speedup`` is measured.
     """
     counts, usage = report.counts, report.usage
@@ -35,11 +35,13 @@ def summarize(
         "sender": run.details.get("sender"),
         "paths": run.options.get("paths"),
         "limit": run.options.get("limit"),
+        "priority": run.priority.label,
         "subtrees_matched": subtrees_matched,
         "nodes_total": counts.total,
         "subtrees_processed": counts.succeeded,
         "nodes_skipped": counts.skipped,
         "nodes_failed": counts.dead,
+        "nodes_cancelled": counts.cancelled,
         "nodes_open": counts.open,
         "node_facts_extracted": facts.facts,
         "fields_total": facts.fields_total,
@@ -49,6 +51,7 @@ def summarize(
         "speedup": round(report.speedup, 2),
         "peak_concurrency": report.peak_concurrency,
         "requests": usage.requests,
+        "cache_hits": usage.cache_hits,
         "tokens": usage.prompt_tokens + usage.completion_tokens,
         "cost_usd": None if usage.cost_usd is None else round(usage.cost_usd, 6),
         "errors": list(errors),

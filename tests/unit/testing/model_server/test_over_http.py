@@ -315,6 +315,24 @@ def test_requests_over_the_rate_get_429_and_are_not_paid() -> None:
     assert (stats["rate_limited"], stats["paid"], stats["subtrees"][key(SERVICES[0])]["rate_limited"]) == (2, 3, 2)
 
 
+def test_the_limit_can_be_changed_while_it_serves() -> None:
+    with running_model_server(rate=0.01, burst=1) as server:
+        client = Client(server)
+        assert [client.post(SERVICES[0])[0] for _ in range(2)] == [200, 429]
+        server.change_limit(1_000.0, 1_000)
+        while client.post(SERVICES[0])[0] == 429:
+            pass
+        assert client.post(SERVICES[1])[0] == 200
+
+
+def test_slow_requests_take_ten_times_as_long() -> None:
+    with running_model_server(latency=0.05, slow=1.0) as server:
+        started = time.monotonic()
+        Client(server).ask(SERVICES[0])
+        assert time.monotonic() - started > 0.45
+        assert server.stats()["slow"] == 1
+
+
 def test_rate_headers_say_what_is_left_and_when_all_is_back() -> None:
     with running_model_server(rate=0.1, burst=4, rate_headers=True) as server:
         client = Client(server)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thresher.cli.facts import safe_cell
+from thresher.workflows.discovery.spreadsheet_cells import plain_cell, safe_cell
 
 DANGEROUS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
@@ -31,3 +31,8 @@ def test_no_cell_begins_like_a_formula_and_nothing_of_it_is_lost(text: str) -> N
     assert isinstance(cell, str)
     assert not cell.lstrip(" ").startswith(DANGEROUS)
     assert cell in (text, f"'{text}")
+
+
+@given(st.text().filter(lambda text: not text.startswith("'")))
+def test_a_cell_is_read_back_as_it_was(text: str) -> None:
+    assert plain_cell(str(safe_cell(text))) == text

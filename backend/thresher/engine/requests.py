@@ -1,0 +1,45 @@
+"""What another process asks of a run: looked up while a session works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from thresher.core.errors import ThresherError
+from thresher.core.logging import get_logger
+from thresher.engine.control import RunControl
+from thresher.engine.ports import Store
+
+log = get_logger(__name__)
+
+LOOK_EVERY = 0.25  # seconds
+
+
+@contextmanager
+def requests_heeded(store: Store, run_id: str, control: RunControl) -> Iterator[None]:
+    """While inside: stops the run soon after it was asked to pause or to be cancelled.
+
+    It looks in a thread of its own: one that also writes could be kept waiting by a locked database.
+    """
+    ended = Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_EVERY):
+            try:
+                control.heed(store.requested(run_id))
+            except ThresherError as failure:  # who writes meets it too, and says so
+                log.debug("requests could not be read", run_id=run_id, reason=str(failure))
+
+    thread = Thread(target=look, name="thresher-requests", daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        log.warning("no thread can be started to look for requests to pause or cancel", reason=str(error))
+        yield
+        return
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
