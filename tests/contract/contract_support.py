@@ -15,7 +15,7 @@ from thresher.engine.ports import AttemptContext
 from thresher.engine.progress import Event
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
-from thresher.engine.work import Claim, ItemSpec, NewRun, Outcome, Run, RunReport, Usage
+from thresher.engine.work import Claim, ItemSpec, Mode, NewRun, Outcome, Run, RunReport, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.store import SqlStore
 
@@ -110,6 +110,12 @@ class Bench:
     @cached_property
     def store(self) -> SqlStore:
         return SqlStore(self.db, {})
+
+    @property
+    def in_hand_at_most(self) -> int:
+        """Items that workers can be in at the same moment."""
+        executor = self.make_executor()
+        return executor.workers * (GROUP if executor.mode is Mode.BATCH else 1)
 
     def new_run(self) -> Run:
         executor = self.make_executor()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from contract_support import GROUP, Bench, Plain, numbered
+from contract_support import Bench, Plain, numbered
 
 from thresher.core.errors import (
     AuthenticationFailed,
@@ -26,7 +26,7 @@ from thresher.engine.ports import AttemptContext
 from thresher.engine.progress import ItemFinished, ItemsPlanned, RunFinished, RunStarted, Snapshot
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
-from thresher.engine.work import AttemptStatus, Claim, ItemSpec, ItemStatus, Mode, Outcome, Run, RunStatus, Usage
+from thresher.engine.work import AttemptStatus, Claim, ItemSpec, ItemStatus, Outcome, Run, RunStatus, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.items import attempts_of, dead_letters, stream_items
 
@@ -145,8 +145,7 @@ def test_a_fatal_error_fails_the_run_at_once_and_leaves_the_rest_for_a_resume(be
     report = bench.run(workflow, run)
     assert report.status is RunStatus.FAILED
     assert report.error == {"class": "AuthenticationFailed", "message": "the key is refused"}
-    together = GROUP if bench.make_executor().mode is Mode.BATCH else 1
-    assert len(workflow.calls) <= bench.make_executor().workers * together
+    assert len(workflow.calls) <= bench.in_hand_at_most
     assert report.counts.dead == 0
     assert report.counts.open == report.counts.total
 

@@ -51,6 +51,24 @@ def test_a_batch_asks_less_often_and_finds_the_same_facts(
     assert thresher("show", result["run_id"], "--json").json["fallbacks"] == result["fallbacks"]
 
 
+def test_a_second_run_in_batch_mode_pays_nothing_and_one_changed_node_pays_for_one(
+    thresher: Thresher, tmp_path: Path
+) -> None:
+    document = pax_document(tmp_path, 40)
+    asked = ("discover", document, *PAX, "--json", "--quiet", "--mode", "batch")
+    with running_model_server() as server:
+        first = thresher(*asked, **by_model(server)).json
+        paid = server.stats()["requests"]
+        second = thresher(*asked, **by_model(server)).json
+        assert server.stats()["requests"] == paid == first["requests"]
+        document.write_text(document.read_text("utf-8").replace("meal 140 ", "meal 999 "), encoding="utf-8")
+        third = thresher(*asked, **by_model(server)).json
+        assert server.stats()["requests"] == paid + 1
+    assert (second["requests"], second["cache_hits"], second["tokens"]) == (0, 40, 0)
+    assert (third["requests"], third["cache_hits"]) == (1, 39)
+    assert facts_of(thresher, first["run_id"]) == facts_of(thresher, second["run_id"])
+
+
 def test_two_nodes_are_read_by_one_request(thresher: Thresher, tmp_path: Path) -> None:
     with running_model_server() as server:
         done = thresher("discover", pax_document(tmp_path, 2), *PAX, "--json", **by_model(server))
