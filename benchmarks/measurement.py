@@ -152,6 +152,7 @@ class Folder:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED)}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's machine keeps what was compiled: a third of a start
         return {**kept, **self.environment}
 
 

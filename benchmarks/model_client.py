@@ -14,7 +14,8 @@ import openai
 from pydantic import BaseModel
 
 from thresher.llm.client import ModelRequest
-from thresher.llm.providers.openai import Connections, OpenAIClient, OpenAIServer
+from thresher.llm.providers.openai import Connections, OpenAIClient
+from thresher.llm.providers.preparation import OpenAIServer
 from thresher.llm.schema import ResponseSchema
 
 THREADS = 10

@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 INPUTS = {
     "runtime": ["pyproject.toml"],
-    "dev": ["pyproject.toml", "--extra", "dev", "-c", "requirements/runtime.lock"],
+    "dev": ["pyproject.toml", "--extra", "dev", "--extra", "otel", "-c", "requirements/runtime.lock"],
     "bootstrap": ["requirements/bootstrap.in"],
     "local": ["requirements/local.in", "--no-deps"],
     "peers": ["requirements/peers.in"],

@@ -22,10 +22,12 @@ def upgrade() -> None:
         runs.add_column(sa.Column("fallbacks", sa.JSON(), nullable=True))
         runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
         runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'batch', 'sequential')")
+        runs.add_column(sa.Column("budget", sa.Text(), nullable=True))
         runs.create_check_constraint(op.f("ck_runs_requested"), "requested IN ('pause', 'cancel')")
         runs.create_check_constraint(op.f("ck_runs_priority"), "priority BETWEEN 0 AND 2")
     with op.batch_alter_table("attempts") as attempts:
         attempts.add_column(sa.Column("cache_hits", sa.Integer(), server_default=sa.text("0"), nullable=False))
+        attempts.add_column(sa.Column("prompt_bytes", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.create_table(
         "cached_answers",
         sa.Column("key", sa.Text(), nullable=False),
@@ -50,6 +52,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("cached_answers")
     with op.batch_alter_table("attempts") as attempts:
+        attempts.drop_column("prompt_bytes")
         attempts.drop_column("cache_hits")
     op.execute("UPDATE runs SET mode = 'parallel' WHERE mode = 'batch'")
     with op.batch_alter_table("runs") as runs:
@@ -58,5 +61,6 @@ def downgrade() -> None:
         runs.drop_column("fallbacks")
         runs.drop_constraint(op.f("ck_runs_priority"), type_="check")
         runs.drop_constraint(op.f("ck_runs_requested"), type_="check")
+        runs.drop_column("budget")
         runs.drop_column("priority")
         runs.drop_column("requested")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from thresher.core.config import ProcessingMode, Provider, Settings
 from thresher.core.errors import BadConfiguration
@@ -21,19 +21,25 @@ from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.gate import Resources
 from thresher.engine.modes import Modes, ModeWish
+from thresher.engine.progress import Listener
+from thresher.engine.resource_events import ResourceListener
+from thresher.engine.resource_log import ResourceLog
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
-from thresher.engine.work import Mode, Run
-from thresher.llm.cache import CACHED_ANSWERS, AnswerCache
+from thresher.engine.work import Mode, NewRun, Run, RunStatus
+from thresher.llm.cache import CACHED_ANSWERS, AnswerCache, key_of
 from thresher.llm.client import ModelClient
 from thresher.llm.hedging import Hedge
 from thresher.llm.masking import Masker
 from thresher.llm.prices import Prices
+from thresher.llm.providers.preparation import AzureServer, OpenAIServer
+from thresher.llm.providers.silent import SilentClient
 from thresher.llm.providers.structural import StructuralClient
 from thresher.llm.structured import AnswerLadder
 from thresher.persistence import migrations
-from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
+from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine, is_missing
 from thresher.persistence.repositories.cached_answers import CachedAnswers
+from thresher.persistence.repositories.costs import experience_with
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import (
@@ -45,10 +51,8 @@ from thresher.workflows.discovery import (
     NodeReader,
 )
 from thresher.workflows.discovery.discovery_workflow import KIND
+from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
 from thresher.workflows.discovery.node_reader import Ladder
-
-if TYPE_CHECKING:
-    from thresher.llm.providers.openai import AzureServer, OpenAIServer
 
 DEFAULT_MODEL = "gpt-4o-mini"
 _M_ARENA_MAX = -8  # malloc.h
@@ -184,8 +188,6 @@ def with_local_defaults(settings: Settings) -> Settings:
 
 
 def _openai_server(settings: Settings) -> OpenAIServer:
-    from thresher.llm.providers.openai import OpenAIServer  # noqa: PLC0415 # slow to import
-
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     if not key and not settings.openai_base_url:
         raise BadConfiguration(
@@ -196,8 +198,6 @@ def _openai_server(settings: Settings) -> OpenAIServer:
 
 
 def _azure_server(settings: Settings) -> AzureServer:
-    from thresher.llm.providers.openai import AzureServer  # noqa: PLC0415 # slow to import
-
     wanted = {
         "AZURE_OPENAI_ENDPOINT": settings.azure_openai_endpoint,
         "AZURE_OPENAI_API_KEY": settings.azure_openai_api_key and settings.azure_openai_api_key.get_secret_value(),
@@ -253,7 +253,7 @@ def make_limits(settings: Settings) -> Limits:
     )
 
 
-def make_resources(settings: Settings) -> Resources:
+def make_resources(settings: Settings, listeners: Sequence[ResourceListener] = ()) -> Resources:
     """The gates before models, shared by all runs of this process."""
     breaker = BreakerPolicy(
         failures=settings.breaker_failures,
@@ -267,7 +267,8 @@ def make_resources(settings: Settings) -> Resources:
             concurrency=settings.max_parallel_nodes,
             is_adaptive=settings.adaptive_concurrency,
             breaker=breaker,
-        )
+        ),
+        listeners=(ResourceLog(), *listeners),
     )
 
 
@@ -279,6 +280,63 @@ def make_runner_options(settings: Settings) -> RunnerOptions:
     return RunnerOptions(retry=retry, lease=settings.lease_seconds)
 
 
+Watch = Callable[[Resources, Callable[[], int]], None]
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who looks on besides logs and display: metrics, spans. ``watches`` are told what there is to look at."""
+
+    of_runs: tuple[Listener, ...] = ()
+    of_resources: tuple[ResourceListener, ...] = ()
+    watches: tuple[Watch, ...] = ()
+
+    def __add__(self, other: Observers) -> Observers:
+        return Observers(
+            self.of_runs + other.of_runs, self.of_resources + other.of_resources, self.watches + other.watches
+        )
+
+
+@contextmanager
+def open_observers(settings: Settings) -> Iterator[Observers]:
+    """Metrics and spans, where they are asked for; until the end of the process's work.
+
+    Raises:
+        BadConfiguration: the port of the metrics is taken, or what makes spans is not installed.
+    """
+    observers = Observers()
+    with ExitStack() as closing:
+        if settings.metrics_port is not None:
+            observers += closing.enter_context(_metrics(settings.metrics_host, settings.metrics_port))
+        if settings.otel_exporter_otlp_endpoint:
+            observers += closing.enter_context(_spans(settings.otel_exporter_otlp_endpoint))
+        yield observers
+
+
+@contextmanager
+def _metrics(host: str, port: int) -> Iterator[Observers]:
+    from thresher.integrations.metrics import Metrics, served  # noqa: PLC0415 # few look
+
+    metrics = Metrics()
+    with served(metrics.registry, host, port):
+        yield Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
+
+
+@contextmanager
+def _spans(endpoint: str) -> Iterator[Observers]:
+    try:
+        from thresher.integrations.tracing import exported  # noqa: PLC0415 # an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise BadConfiguration(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
+            "`pip install thresher[otel]` installs it."
+        ) from error
+    with exported(endpoint) as tracing:
+        yield Observers((tracing.on_run,), (tracing.on_resource,))
+
+
 @dataclass(frozen=True)
 class Discovery:
     """Everything that one process needs to run discoveries on an open database."""
@@ -286,6 +344,7 @@ class Discovery:
     settings: Settings
     db: ThreadSafeDatabaseManager
     closing: ExitStack
+    observers: Observers = field(default_factory=Observers)
 
     @cached_property
     def store(self) -> SqlStore:
@@ -327,7 +386,11 @@ class Discovery:
 
         options = make_runner_options(self.settings)
         limits = BatchLimits(self.settings.batch_max_items, self.settings.batch_max_tokens)
-        return Runner(self.store, DiscoveryWorkflow(reader, limits), options, make_resources(self.settings))
+        resources = make_resources(self.settings, self.observers.of_resources)
+        runner = Runner(self.store, DiscoveryWorkflow(reader, limits), options, resources)
+        for watch in self.observers.watches:
+            watch(resources, lambda: runner.in_hand)
+        return runner
 
     def executor(self, mode: Mode) -> Executor:
         """A fresh executor for one session."""
@@ -358,5 +421,115 @@ def _with_reader_of(settings: Settings, run: Run) -> Settings:
 @contextmanager
 def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
-    with open_database(settings) as db, ExitStack() as closing:
-        yield Discovery(with_local_defaults(settings), db, closing)
+    with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
+        yield Discovery(with_local_defaults(settings), db, closing, observers)
+
+
+# -- dry runs -----------------------------------------------------------------------------------------------
+
+
+def make_silent_client(settings: Settings) -> ModelClient:
+    """Who would be asked, as far as prompts, prices and kept answers depend on it; needs no key.
+
+    Raises:
+        BadConfiguration: the local model's file cannot be used.
+    """
+    provider = choose_provider(settings)
+    if provider is Provider.STRUCTURAL:
+        return StructuralClient()
+    if provider is Provider.LOCAL:
+        from thresher.llm.local_server import find_gguf  # noqa: PLC0415 # slow to import
+
+        name = find_gguf(settings.local_model_gguf).stem
+        return SilentClient(provider.value, name, Prices.free().of(name), leaves_machine=False)
+    chosen = settings.azure_openai_deployment if provider is Provider.AZURE else settings.llm_model
+    name = chosen or DEFAULT_MODEL
+    return SilentClient(provider.value, name, Prices.load(settings.prices_file).of(name))
+
+
+@contextmanager
+def look_into_database(settings: Settings) -> Iterator[ThreadSafeDatabaseManager | None]:
+    """The database of ``DATABASE_URL`` to read from; None where there is none yet, and none is made.
+
+    Raises:
+        DatabaseUnusable: it cannot be opened, or is of another version.
+    """
+    if is_missing(settings.database_url):
+        yield None
+        return
+    engine = create_engine(settings.database_url)
+    db = ThreadSafeDatabaseManager(engine)
+    try:
+        if migrations.current(engine) is None:
+            yield None
+        else:
+            migrations.check(engine)
+            yield db
+    finally:
+        db.close()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Everything for a dry run: the prompts of a discovery without anybody to answer them."""
+
+    settings: Settings
+    client: ModelClient
+    db: ThreadSafeDatabaseManager | None
+    answers: CachedAnswers | None
+
+    def estimate(self, new: NewRun, workers: int) -> Estimate:
+        """What a run would take, from its prompts and from what earlier runs of the same model took.
+
+        Raises:
+            BadInput: the document cannot be read to its end.
+        """
+        settings, client = self.settings, self.client
+        if client.resource is None:  # nobody is asked
+            items = DiscoveryWorkflow(self._reader).plan(_unstored(new))
+            return estimate(measure((spec, None) for spec in items), None, client.price, Pace(workers))
+        size = measure(DiscoveryWorkflow(self._reader).prompts(_unstored(new)), self._known())
+        learned = experience_with(self.db, client.provider, client.model) if self.db is not None else None
+        pace = Pace(workers, settings.requests_per_minute, settings.tokens_per_minute)
+        return estimate(size, learned, client.price, pace)
+
+    def _reader(self, run: Run, configuration: NodeConfiguration | None) -> NodeReader:
+        return make_reader(self.settings, self.client, run, configuration)
+
+    def _known(self) -> KnownAnswers | None:
+        """The answers that would not be paid again; None where the cache is switched off."""
+        if not self.settings.cache_answers:
+            return None
+        client, answers = self.client, self.answers
+        if answers is None or not answers.holds_any(client.provider, client.model):
+            return KnownAnswers(lambda request: key_of(client, request), lambda _key: False)
+        return KnownAnswers(lambda request: key_of(client, request), lambda key: answers.find(key) is not None)
+
+
+def _unstored(new: NewRun) -> Run:
+    """A run as it would be, for planning only."""
+    now = datetime.now(UTC)
+    return Run(
+        run_id="dry-run",
+        status=RunStatus.PENDING,
+        report=None,
+        error=None,
+        planned=0,
+        planning_complete=False,
+        elapsed_seconds=0.0,
+        created_at=now,
+        started_at=None,
+        finished_at=None,
+        **{name: getattr(new, name) for name in new.__dataclass_fields__},
+    )
+
+
+@contextmanager
+def open_rehearsal(settings: Settings) -> Iterator[Rehearsal]:
+    """Looks into the database where there is one, and closes it at the end."""
+    with look_into_database(settings) as db, ExitStack() as closing:
+        answers = None if db is None else make_answers(settings, db)
+        if answers is not None:
+            closing.callback(answers.close)
+        settings = with_local_defaults(settings)
+        yield Rehearsal(settings, make_silent_client(settings), db, answers)

@@ -61,7 +61,22 @@ def documented(heading: str) -> list[str]:
 
 def test_keys_of_a_result(result: dict[str, Any], thresher: Command) -> None:
     assert documented("The result of a run") == list(result)
-    assert list(json.loads(thresher("show", result["run_id"], "--json"))) == list(result)
+    assert list(json.loads(thresher("show", result["run_id"], "--json"))) == [*result, "costs"]
+
+
+def test_keys_of_costs(result: dict[str, Any], thresher: Command) -> None:
+    costs = json.loads(thresher("show", result["run_id"], "--json"))["costs"]
+    assert documented("Costs") == list(costs)
+    (by_path,) = (cells for cells in rows(section(RESULT, "Costs")) if code(cells[0]) == ["by_path"])
+    assert code(by_path[1]) == list(costs["by_path"][0])
+
+
+def test_keys_of_a_dry_run(thresher: Command) -> None:
+    shown = json.loads(thresher("discover", "a.xml", "--dry-run", "--provider", "openai", "--json"))
+    keys = {code(cells[0])[0]: code(cells[1]) for cells in rows(section(RESULT, "A dry run"))}
+    assert list(keys) == list(shown)
+    assert keys["largest"] == list(shown["largest"][0])
+    assert list(shown["requests"]) == code(section(RESULT, "A dry run").partition("|")[0])[1:]
 
 
 def test_keys_of_a_fact(result: dict[str, Any], thresher: Command) -> None:

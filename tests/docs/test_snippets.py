@@ -23,6 +23,8 @@ REASONS = {
     "needs an account",
     "needs a PostgreSQL server",
     "it waits for a person",
+    "it watches a run from outside",
+    "it is read by other programs",
 }
 SHELL_PAGES = (
     "README.md",
@@ -30,6 +32,7 @@ SHELL_PAGES = (
     "docs/howto/debug-sequentially.md",
     "docs/howto/compatible-servers.md",
     "docs/howto/evaluate.md",
+    "docs/howto/control-costs.md",
 )
 SERVER = "http://127.0.0.1:8089/v1"  # where pages say that the model server is
 RUN_ID = re.compile(r"\br[0-9a-z]{12}\b")

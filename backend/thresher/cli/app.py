@@ -92,6 +92,20 @@ ModeOption = Annotated[
 ProviderOption = Annotated[
     ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="Spend no more than this over all FILEs: 0.50 or $0.50 (US dollars), 200000tokens or 200ktokens.",
+    ),
+]
+NewBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="A new budget for the whole run, with what is spent already: $0.50, 200ktokens, or none.",
+    ),
+]
 ErrorClassOption = Annotated[
     list[str] | None,
     typer.Option(help="Only nodes that failed with this error, such as RateLimited. May be given several times."),
@@ -143,6 +157,11 @@ def discover(
         bool,
         typer.Option("--no-cache", help="Ask the model anew for every subtree, and keep no answer (CACHE_ANSWERS)."),
     ] = False,
+    budget: BudgetOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Estimate requests, tokens, cost and time; send nothing, store nothing."),
+    ] = False,
     priority: Annotated[
         PriorityName, typer.Option(help="Which run goes first where several wait for the same model.")
     ] = PriorityName.NORMAL,
@@ -153,8 +172,8 @@ def discover(
 
     Without --path and --config the subtrees are chosen from the document's structure (see `thresher inspect`).
 
-    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed, 130 interrupted, paused (`thresher resume` goes
-    on) or cancelled.
+    Exit code: 0 all well, 1 failed, 2 bad input, 3 some nodes failed or the budget is used up, 130 interrupted, paused
+    (`thresher resume` goes on) or cancelled.
     """
     with failures_explained():
         from thresher.cli import discover as command
@@ -165,7 +184,14 @@ def discover(
             max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
         )
         asked = command.mode_asked(mode, sequential=sequential)
-        wanted = command.Wanted(files, path or (), config, limit, asked, Priority[priority.name])
+        wanted = command.Wanted(
+            files, path or (), config, limit, asked, Priority[priority.name], command.budget_of(budget)
+        )
+        if dry_run:
+            from thresher.cli.estimate import print_estimates
+
+            print_estimates(settings, wanted, as_json=as_json)
+            return
         command.finish(command.discover(settings, wanted, command.Output(as_json, quiet)))
 
 
@@ -175,6 +201,7 @@ def resume(
     workers: WorkersOption = None,
     mode: ModeOption = None,
     sequential: SequentialOption = False,
+    budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -183,8 +210,8 @@ def resume(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        asked = command.mode_asked(mode, sequential=sequential)
-        code = command.resume(_settings(max_parallel_nodes=workers), run, asked, output)
+        session = command.Session(command.mode_asked(mode, sequential=sequential), command.change_of(budget))
+        code = command.resume(_settings(max_parallel_nodes=workers), run, session, output)
         command.finish(code)
 
 
@@ -204,6 +231,7 @@ def retry(
     workers: WorkersOption = None,
     mode: ModeOption = None,
     sequential: SequentialOption = False,
+    budget: NewBudgetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -213,9 +241,9 @@ def retry(
         from thresher.persistence.repositories.items import Chosen
 
         output = command.Output(as_json, quiet)
-        asked = command.mode_asked(mode, sequential=sequential)
+        session = command.Session(command.mode_asked(mode, sequential=sequential), command.change_of(budget))
         chosen = Chosen(item or (), error_class or (), cancelled)
-        code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, asked, output)
+        code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, session, output)
         command.finish(code)
 
 
@@ -487,9 +515,9 @@ def _ask(run: str, request: str, longest: float, *, as_json: bool) -> None:
 def _settings(**overrides: object) -> Settings:
     """The settings of this process with the options that were given."""
     from thresher.core.config import load_settings
-    from thresher.core.logging import configure_logging
+    from thresher.core.logging import LogOptions, configure_logging
 
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = load_settings(**given)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(LogOptions(settings.log_level, settings.log_format, settings.log_file, settings.secrets()))
     return settings

@@ -14,11 +14,13 @@ import typer
 from rich.console import Console
 
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
+from thresher.cli.budget import BudgetChange, Purse, check_price, is_exhausted, note_on, way_on
 from thresher.cli.failures import ExitCode, exit_code_of, say
 from thresher.cli.formats import fallback_line
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import ProcessingMode, Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
+from thresher.engine.budget import Budget
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.modes import ModeWish
 from thresher.engine.progress import Event, FellBack, Listener
@@ -75,6 +77,25 @@ class Wanted:
     limit: int | None = None
     mode: ModeAsked = ModeAsked()
     priority: Priority = Priority.NORMAL
+    budget: Budget | None = None
+
+
+def budget_of(text: str | None) -> Budget | None:
+    """What ``--budget`` says.
+
+    Raises:
+        BadConfiguration: it is no budget.
+    """
+    return None if text is None else Budget.parse(text)
+
+
+def change_of(text: str | None) -> BudgetChange | None:
+    """What ``--budget`` says of a run that goes on.
+
+    Raises:
+        BadConfiguration: it is no budget.
+    """
+    return BudgetChange.read(text)
 
 
 def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
@@ -84,13 +105,23 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     with open_discovery(settings) as discovery:
         request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
         wish = wanted.mode.wish(discovery.settings)
+        purse = Purse(wanted.budget)
         for number, file in enumerate(wanted.files, start=1):
-            code = _discover_one(discovery, replace(request, path=file), wish, wanted.priority, output)
+            code = _discover_one(discovery, replace(request, path=file), _Start(wish, wanted.priority), purse, output)
             if code is ExitCode.INTERRUPTED:
                 _say_what_was_not_begun(len(wanted.files) - number)
                 return code
             worst = _worse(worst, code)
+            if purse.is_empty and number < len(wanted.files):
+                say(f"Not begun, since the budget is used up: {len(wanted.files) - number} further files.")
+                return _worse(worst, ExitCode.PARTIAL)
     return worst
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    wish: ModeWish
+    priority: Priority
 
 
 def _say_what_was_not_begun(files: int) -> None:
@@ -99,22 +130,35 @@ def _say_what_was_not_begun(files: int) -> None:
 
 
 def _discover_one(
-    discovery: Discovery, request: DiscoveryRequest, wish: ModeWish, priority: Priority, output: Output
+    discovery: Discovery, request: DiscoveryRequest, start: _Start, purse: Purse, output: Output
 ) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
-        new = DiscoveryWorkflow.prepare(request, wish.at_first, wish.reason)
+        new = DiscoveryWorkflow.prepare(request, start.wish.at_first, start.wish.reason)
+        check_price(discovery.client, purse.budget)
         discovery.client.check()
     except (BadInput, FatalError) as error:
         _print_refusal(request.path, error, output)
         return exit_code_of(type(error).__name__)
     client = discovery.client
-    new = replace(new, provider=client.provider, model=client.model, priority=priority)
+    if note := note_on(client, purse.budget):
+        say(note)
+    new = replace(new, provider=client.provider, model=client.model, priority=start.priority, budget=purse.budget)
     run = discovery.store.create_run(new)
-    return work_on(discovery, run, output, wish)
+    code = work_on(discovery, run, output, start.wish)
+    purse.pay(discovery.store.totals(run.run_id).usage, discovery.store.get_run(run.run_id).error)
+    return code
 
 
-def resume(settings: Settings, run_id: str, mode: ModeAsked, output: Output) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How a run goes on: as this process is set, not as the earlier one was. ``budget`` None: as it is."""
+
+    mode: ModeAsked = ModeAsked()
+    budget: BudgetChange | None = None
+
+
+def resume(settings: Settings, run_id: str, session: Session, output: Output) -> ExitCode:
     """Goes on with a run that was interrupted, killed or failed as a whole."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
@@ -122,10 +166,10 @@ def resume(settings: Settings, run_id: str, mode: ModeAsked, output: Output) -> 
         if run.planning_complete and not counts.open and run.status is not RunStatus.CANCELLED:
             raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {_what_now(counts.dead, run)}")
         check_not_cancelled(run)
-        return _go_on(discovery.read_as(run), run, output, mode)
+        return _go_on(discovery.read_as(run), run, session, output)
 
 
-def retry(settings: Settings, run_id: str, chosen: Chosen, mode: ModeAsked, output: Output) -> ExitCode:
+def retry(settings: Settings, run_id: str, chosen: Chosen, session: Session, output: Output) -> ExitCode:
     """Tries dead items of a run again (and cancelled ones, where they are meant), with fresh retries."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
@@ -134,7 +178,7 @@ def retry(settings: Settings, run_id: str, chosen: Chosen, mode: ModeAsked, outp
         is_unread = chosen.cancelled and run.status is RunStatus.CANCELLED and not run.planning_complete
         if not count_chosen(discovery.db, run.run_id, chosen) and not is_unread:
             raise StateConflict(f"Run {run.run_id} is {run.status} and has no {_described(chosen)} to retry.")
-        return _go_on(discovery.read_as(run), run, output, mode, chosen=chosen)
+        return _go_on(discovery.read_as(run), run, session, output, chosen=chosen)
 
 
 def check_not_cancelled(run: Run) -> None:
@@ -155,15 +199,18 @@ def _described(chosen: Chosen) -> str:
 
 
 def _go_on(
-    discovery: Discovery, run: Run, output: Output, mode: ModeAsked, *, chosen: Chosen | None = None
+    discovery: Discovery, run: Run, session: Session, output: Output, *, chosen: Chosen | None = None
 ) -> ExitCode:
     """A further session works as this process is set, not as the earlier one was."""
+    budget = run.budget if session.budget is None else session.budget.budget
+    check_price(discovery.client, budget)
     discovery.client.check()
     if chosen is None:
         discovery.store.withdraw(run.run_id)
     else:
         retry_items(discovery.db, run.run_id, chosen)
-    return work_on(discovery, run, output, mode.wish(discovery.settings))
+    discovery.store.set_run_budget(run.run_id, budget)
+    return work_on(discovery, replace(run, budget=budget), output, session.mode.wish(discovery.settings))
 
 
 @contextmanager
@@ -188,12 +235,14 @@ def work_on(discovery: Discovery, run: Run, output: Output, wish: ModeWish) -> E
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
     with stop_on_signals(control, lambda: say(announcement)), _progress(run, output) as listeners:
-        report = discovery.runner.run(run.run_id, discovery.modes(wish), listeners, control)
+        everyone = (*listeners, *discovery.observers.of_runs)
+        report = discovery.runner.run(run.run_id, discovery.modes(wish), everyone, control)
     for change in discovery.client.fallbacks:
         say(f"Note: {change}")
     result = _print_result(discovery, report, output)
     if report.error is not None:
-        say(f"Error: {report.error['message']}")
+        hint = f" {way_on(result)}" if is_exhausted(report.error) else ""
+        say(f"Error: {report.error['message']}{hint}")
     elif report.status in (RunStatus.FAILED, RunStatus.PARTIAL):
         say(_failed_nodes(result))
     elif control.request is not None:
@@ -203,7 +252,7 @@ def work_on(discovery: Discovery, run: Run, output: Output, wish: ModeWish) -> E
 
 def exit_code(status: RunStatus, error: JsonObject | None) -> ExitCode:
     """What a run's state, and the error that ended it as a whole, are to a shell."""
-    if status is RunStatus.FAILED and error is not None:
+    if error is not None and (status is RunStatus.FAILED or (status is RunStatus.PAUSED and is_exhausted(error))):
         return exit_code_of(str(error["class"]))
     return EXIT_CODES[status]
 

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from thresher.core import errors
-from thresher.core.errors import BadInput, ThresherError
+from thresher.core.errors import BadInput, BudgetExhausted, ThresherError
 
 
 class ExitCode(IntEnum):
@@ -30,6 +30,8 @@ class ExitCode(IntEnum):
 
 def exit_code_of(error_class: str) -> ExitCode:
     """The exit code for an error that ended a run, by the name of its class."""
+    if error_class == BudgetExhausted.__name__:
+        return ExitCode.PARTIAL  # the run is paused
     found = getattr(errors, error_class, None)
     is_bad_input = isinstance(found, type) and issubclass(found, BadInput)
     return ExitCode.BAD_INPUT if is_bad_input else ExitCode.FAILED

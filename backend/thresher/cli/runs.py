@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thresher.bootstrap import open_discovery
+from thresher.cli.costs import costs_of, print_costs
 from thresher.cli.discover import result_of
 from thresher.cli.formats import duration
 from thresher.cli.summary import print_summary
@@ -94,11 +95,15 @@ def _row(run: Run, counts: Counts) -> dict[str, Any]:
 def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
     """One run, as its rows say it is now."""
     with open_discovery(settings) as discovery:
-        result = result_of(discovery, report_of(discovery.store, discovery.store.find_run(run_id)))
+        run = discovery.store.find_run(run_id)
+        result = result_of(discovery, report_of(discovery.store, run)) | {"costs": costs_of(discovery.db, run)}
     if as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
-    else:
-        print_summary(result, Console(highlight=False))
+        return
+    console = Console(highlight=False)
+    if result["requests"] or result["cache_hits"]:
+        print_costs(result["costs"], console)
+    print_summary(result, console)
 
 
 def report_of(store: SqlStore, run: Run) -> RunReport:

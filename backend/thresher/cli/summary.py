@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from thresher.cli.formats import duration
+from thresher.core.errors import BudgetExhausted
+from thresher.engine.budget import Unit, dollars
 
 FACTS_SHOWN = 12
 VALUES_SHOWN = 4
@@ -88,6 +90,7 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("nodes", _nodes(result)),
         ("facts", f"{result['node_facts_extracted']:,} with {result['fields_total']:,} values, {_proved(result)}"),
         ("reader", _reader(result)),
+        *_budget(result),
         ("time", _time(result)),
         ("run", _run(result)),
     ]
@@ -131,8 +134,23 @@ def _reader(result: Mapping[str, Any]) -> str:
     return f"{result['provider']} {result['model']}, {used}, {_cost(result['cost_usd'])}"
 
 
-def _cost(dollars: float | None) -> str:
-    return "cost unknown (no price for this model; see PRICES_FILE)" if dollars is None else f"{dollars:.4f} USD"
+def _cost(amount: float | None) -> str:
+    return "cost unknown (no price for this model; see PRICES_FILE)" if amount is None else f"{dollars(amount)} USD"
+
+
+def _budget(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The budget of the run and what is spent of it; nothing where there is none."""
+    budget, spent = result["budget"], result["spent"]
+    if budget is None:
+        return []
+    amount, used = (_amount(value, budget["unit"]) for value in (budget["amount"], spent))
+    return [("budget", f"{amount}, of which {used} are spent")]
+
+
+def _amount(value: float | None, unit: str) -> str:
+    if value is None:
+        return f"unknown {unit}"
+    return f"{value:,.0f} tokens" if unit == Unit.TOKENS else f"{dollars(value)} USD"
 
 
 def _time(result: Mapping[str, Any]) -> str:
@@ -156,7 +174,8 @@ def _run(result: Mapping[str, Any]) -> str:
     if result["status"] == "cancelled":
         hint = f"`thresher retry {run_id} --cancelled` brings the cancelled nodes back"
     elif result["nodes_open"]:
-        hint = f"`thresher resume {run_id}` goes on"
+        is_exhausted = any(error["class"] == BudgetExhausted.__name__ for error in result["errors"])
+        hint = f"`thresher resume {run_id}{' --budget AMOUNT' if is_exhausted else ''}` goes on"
     elif result["nodes_failed"]:
         hint = f"`thresher retry {run_id}` tries the failed nodes again"
     priority = "" if result["priority"] == "normal" else f", priority {result['priority']}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -88,6 +91,26 @@ class Settings(BaseSettings):
 
     log_level: str = Field(default="WARNING", pattern="^(?i:debug|info|warning|error|critical)$")
     log_format: str = Field(default="console", pattern="^(console|json)$")
+    log_file: Path | None = None
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    metrics_host: str = "127.0.0.1"
+    otel_exporter_otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret among the settings: keys, passwords within addresses, values in the query of addresses."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        keys = [value.get_secret_value().strip() for value in values if isinstance(value, SecretStr)]
+        addresses = [value for value in values if isinstance(value, str) and "://" in value]
+        return tuple({*keys, *(secret for address in addresses for secret in _secrets_in(address))} - {""})
+
+
+def _secrets_in(address: str) -> Iterator[str]:
+    """The password of an address (its user where it has none), and what its query holds, as written and as meant."""
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        for secret in (parts.password or parts.username or "", *(value for _name, value in parse_qsl(parts.query))):
+            yield secret
+            yield unquote(secret)
 
 
 def load_settings(**overrides: object) -> Settings:

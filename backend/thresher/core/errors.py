@@ -8,14 +8,35 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Self
+
 from thresher.core.limits import ReportedLimits
 
 
 class ThresherError(Exception):
     """Root of all errors that Thresher raises on purpose.
 
-    The message is written for the person at the terminal: what was wrong, where, and what to do.
+    The message is written for the person at the terminal: what was wrong, where, and what to do. It may quote a
+    document, an answer or a server. Logs, metrics and spans say only what is in our ``own_words``.
     """
+
+    quotes_nothing: ClassVar[bool] = False  # of the messages of a class
+    _own_words: str | None = None
+
+    def in_own_words(self, words: str | None = None) -> Self:
+        """The same error; ``words`` (None: its message as it is) quote nothing and may stand in logs."""
+        self._own_words = str(self) if words is None else words
+        return self
+
+    @property
+    def own_words(self) -> str | None:
+        """What may stand in logs, None where the message quotes others."""
+        return str(self) if self.quotes_nothing else self._own_words
+
+
+def own_words(error: BaseException) -> str | None:
+    """What logs may say of an error besides its class; None where that is all."""
+    return error.own_words if isinstance(error, ThresherError) else None
 
 
 class BadInput(ThresherError):
@@ -85,16 +106,26 @@ class FatalError(ThresherError):
     """Raised when no item of the run can succeed (a wrong key, no quota, a full disk)."""
 
 
+class BudgetExhausted(FatalError):
+    """Raised when the next request may cost more than is left of the run's budget: the run is paused, not failed."""
+
+
 class ResourceGone(FatalError):
     """Raised when a resource has answered nothing for longer than a run waits (``BreakerPolicy.patience``)."""
+
+    quotes_nothing = True
 
 
 class DatabaseUnavailable(RetryableError):
     """Raised when the database does not answer for now (connection lost, locked for too long)."""
 
+    quotes_nothing = True
+
 
 class StorageFailed(FatalError):
     """Raised when the database can no longer be written (disk full, read-only, corrupt)."""
+
+    quotes_nothing = True
 
 
 class TransientLLMError(RetryableError):

@@ -69,6 +69,10 @@ class Admission:
         """Requests at once at this moment; None where there is no bound."""
         return self._concurrency.limit if self._concurrency else None
 
+    def pause(self, now: float) -> float:
+        """Seconds for which the server has asked to be left alone."""
+        return max(self._closed_until - now, 0.0)
+
     def wait(self, now: float, tokens: float = 0.0) -> float:
         """Seconds until a request of about ``tokens`` tokens may enter; 0 when it may now."""
         if self._is_full(now):
@@ -167,4 +171,5 @@ def _per_minute(rate: float | None, now: float, *, first: float) -> Allowance:
 
 def probe_failed(error: RetryableError) -> ResourceUnavailable:
     """The error of a probe, which says nothing of the item that was sent as one."""
-    return ResourceUnavailable(str(error), retry_after=error.retry_after)
+    failed = ResourceUnavailable(str(error), retry_after=error.retry_after)
+    return failed.in_own_words(error.own_words) if error.own_words else failed

@@ -11,10 +11,20 @@ from threading import Lock
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from thresher.core.errors import DatabaseUnavailable, FatalError, Postponed, StorageFailed, ThresherError
-from thresher.core.logging import get_logger
+from thresher.core.errors import (
+    BudgetExhausted,
+    DatabaseUnavailable,
+    FatalError,
+    Postponed,
+    StorageFailed,
+    ThresherError,
+    own_words,
+)
+from thresher.core.logging import DEBUG, get_logger, is_logged
+from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
+from thresher.engine.ledger import Ledger, Reservation
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import (
@@ -39,13 +49,14 @@ LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
 class Context:
     """What an item sees of the engine (see ``ports.AttemptContext``)."""
 
-    def __init__(self, run: Run, control: RunControl, resources: Resources) -> None:
+    def __init__(self, run: Run, control: RunControl, resources: Resources, ledger: Ledger | None = None) -> None:
         self.run = run
         self.usage = Usage()
         self.raw_answer: str | None = None
         self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
         self._resources = resources
+        self._ledger = ledger or Ledger()
         self._turn = Turn(run.run_id, run.priority)
 
     def record_usage(self, usage: Usage) -> None:
@@ -64,6 +75,10 @@ class Context:
         """A permit for ONE request to a resource; never held over other work or another permit."""
         turn = self._turn if waits else replace(self._turn, waits=False)
         return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
+
+    def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
+        """Sets aside what ONE request may take at most of the run's budget."""
+        return self._ledger.reserve(worst, self._control.stopping.is_set, waits=waits)
 
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
@@ -87,8 +102,15 @@ class Later:
 class Attempts:
     """Makes attempts, many at a time, and knows which are in hand."""
 
-    def __init__(
-        self, store: Store, workflow: Workflow, policy: RetryPolicy, control: RunControl, resources: Resources
+    def __init__(  # noqa: PLR0913 # what a session has, each by its name
+        self,
+        store: Store,
+        workflow: Workflow,
+        policy: RetryPolicy,
+        control: RunControl,
+        resources: Resources,
+        *,
+        ledger: Ledger,
     ) -> None:
         self.peak = 0
         self._store = store
@@ -96,6 +118,7 @@ class Attempts:
         self._policy = policy
         self._control = control
         self._resources = resources
+        self._ledger = ledger
         self._lock = Lock()  # protects in_hand and peak
         self.in_hand = 0  # attempts that have begun and not ended
 
@@ -107,6 +130,8 @@ class Attempts:
         """
         if self.given_back([claim]):
             return None
+        if is_logged(DEBUG):
+            log.debug("item started", stage=claim.stage, failures=claim.failures)
         with self.counted(1):
             return self._process(claim, run)
 
@@ -136,7 +161,7 @@ class Attempts:
 
     def context(self, run: Run) -> Context:
         """What a new attempt sees of the engine."""
-        return Context(run, self._control, self._resources)
+        return Context(run, self._control, self._resources, self._ledger)
 
     def later(self, *, together: bool = False) -> Later:
         """When attempts that end now are repeated; ``together``: all those of one class at the same moment."""
@@ -170,17 +195,20 @@ class Attempts:
             record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.usage)
             status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
             completion = Completion(claim, status, record, result, attachments=context.attachments)
-        return completion if self._finish(completion) else None
+        if self._finish(completion):
+            return completion
+        log.warning("lease lost", ms=round(when[1] * 1000))
+        return None
 
     def _failed(  # same
         self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float], later: Later
     ) -> Completion:
         """What an error means for its item: one more try, later, or death."""
-        interrupted, fatal = isinstance(error, Interrupted), isinstance(error, FatalError)
+        interrupted, fatal = isinstance(error, Interrupted | BudgetExhausted), isinstance(error, FatalError)
         if fatal:
             self._control.fail(error)
         elif not isinstance(error, ThresherError):
-            log.error("an item failed with a defect", run_id=claim.run_id, key=claim.key, exc_info=error)
+            log.error("item failed with a defect", error=type(error).__name__, exc_info=error)
         record = AttemptRecord(
             number=claim.attempt,
             status=AttemptStatus.INTERRUPTED if interrupted else AttemptStatus.FAILED,
@@ -201,7 +229,7 @@ class Attempts:
         except (DatabaseUnavailable, StorageFailed):
             raise
         except Exception as error:
-            log.exception("an outcome could not be stored", key=completion.claim.key)
+            log.exception("outcome not stored")
             return self._write(_unstorable(completion, error))
 
     def _write(self, completion: Completion) -> bool:
@@ -213,9 +241,14 @@ class Attempts:
 
 
 def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:
-    retry_at = later.of(pending.claim, error)
-    status = ItemStatus.DEAD if retry_at is None else ItemStatus.PENDING
-    return replace(pending, status=status, retry_at=retry_at, counts_as_failure=not isinstance(error, Postponed))
+    counts, retry_at = not isinstance(error, Postponed), later.of(pending.claim, error)
+    failures = pending.claim.failures + counts
+    said = {"error": type(error).__name__, "reason": own_words(error), "failures": failures}
+    if retry_at is None:
+        log.info("item dead", **said)
+        return replace(pending, status=ItemStatus.DEAD, counts_as_failure=counts)
+    log.info("item retried", delay_s=round((retry_at - later.now).total_seconds(), 3), **said)
+    return replace(pending, retry_at=retry_at, counts_as_failure=counts)
 
 
 def storable(text: str) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from thresher.core.correlation import Correlation, correlated
 from thresher.core.errors import AnswerTruncated, FatalError, RetryableError, ThresherError
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts, Context, Later
+from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted
 from thresher.engine.gate import Permit
+from thresher.engine.ledger import Reservation
 from thresher.engine.ports import AttemptContext, BatchWorkflow
 from thresher.engine.work import Claim, Completion, JsonObject, Outcome, Run, Usage
 
@@ -30,6 +34,12 @@ class _Try:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
     result: Outcome | Exception = field(default_factory=Outcome)
+    batch: int | None = None
+
+    @property
+    def place(self) -> Correlation:
+        """Where it stands, for logs."""
+        return Correlation(self.claim.run_id, self.batch, self.claim.item_id, self.claim.attempt)
 
     @property
     def is_decided(self) -> bool:
@@ -55,6 +65,7 @@ class GroupAttempts:
         self._attempts = attempts
         self._workflow = workflow
         self._fell_back = fell_back
+        self._numbers = itertools.count(1)  # of the groups that were asked about
 
     def make(self, claims: Sequence[Claim], run: Run) -> Iterator[Ended]:
         """Processes the claims; yields each as soon as its end is stored, None where it was given back.
@@ -76,8 +87,11 @@ class GroupAttempts:
         left: list[_Try] = []
         for group in groups:
             if len(group) > 1:
-                self._ask(group)
+                number = next(self._numbers)
+                self._ask(group, number)
                 later = self._attempts.later(together=True)
+                for each in group:
+                    each.batch = number
                 decided = [each for each in group if each.is_decided and not self._would_die(each, later)]
                 for each in decided:
                     yield self._ended(each, later)
@@ -89,17 +103,19 @@ class GroupAttempts:
         """No item dies of an error that may be another's: without a further try it is processed alone."""
         return isinstance(each.result, RetryableError) and later.of(each.claim, each.result) is None
 
-    def _ask(self, group: list[_Try]) -> None:
+    def _ask(self, group: list[_Try], number: int) -> None:
+        """Asks about a group; ``number`` is its own within the session."""
         started = time.monotonic()
         results: Sequence[Outcome | Exception]
         try:
             self._attempts.raise_if_stopping()
-            results = self._workflow.process_batch([each.claim for each in group], [each.context for each in group])
+            with correlated(Correlation(group[0].claim.run_id, batch=number)):
+                results = self._workflow.process_batch([each.claim for each in group], [each.context for each in group])
             if len(results) != len(group):
                 raise RuntimeError(f"{len(results)} results for {len(group)} items")  # noqa: TRY301 # a defect like others
         except Exception as error:  # its class decides
             if not isinstance(error, ThresherError):
-                log.exception("a group failed with a defect", run_id=group[0].claim.run_id, key=group[0].claim.key)
+                log.exception("group failed with a defect", error=type(error).__name__, items=len(group))
             results = [error] * len(group)
         share = (time.monotonic() - started) / len(group)
         for each, result in zip(group, results, strict=True):
@@ -112,7 +128,8 @@ class GroupAttempts:
             self._attempts.raise_if_stopping()
             if isinstance(reason, Exception):
                 self._fell_back(each.claim, reason)
-            each.result = self._workflow.process(each.claim, each.context)
+            with correlated(each.place):
+                each.result = self._workflow.process(each.claim, each.context)
         except Exception as error:  # noqa: BLE001 # its class decides
             each.result = error
         each.seconds += time.monotonic() - started
@@ -120,7 +137,8 @@ class GroupAttempts:
 
     def _ended(self, each: _Try, later: Later) -> Ended:
         when = (each.started_at, each.seconds)
-        return each.claim, self._attempts.end(each.claim, each.context, each.result, when, later)
+        with correlated(each.place):
+            return each.claim, self._attempts.end(each.claim, each.context, each.result, when, later)
 
 
 def _smaller(left: list[_Try], size: int) -> list[list[_Try]]:
@@ -164,6 +182,10 @@ class JointContext:
         """A permit for the one request."""
         return self._contexts[0].permit(resource, tokens, waits=waits)
 
+    def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
+        """Sets aside what the one request may take."""
+        return self._contexts[0].reserve(worst, waits=waits)
+
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
         self._contexts[0].raise_if_stopping()
@@ -183,8 +205,8 @@ def shares(usage: Usage, weights: Sequence[int]) -> list[Usage]:
         )
         cost = None if usage.cost_usd is None else usage.cost_usd * weight / total
         first = number == 0
-        parts.append(
-            Usage(usage.requests * first, prompt, completion, cached, cost, cache_hits=usage.cache_hits * first)
-        )
+        bytes_sent = usage.prompt_bytes * after // total - usage.prompt_bytes * before // total
+        hits = usage.cache_hits * first
+        parts.append(Usage(usage.requests * first, prompt, completion, cached, cost, hits, bytes_sent))
         before = after
     return parts

@@ -9,12 +9,17 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock, current_thread, main_thread
 from types import FrameType
 
-from thresher.core.errors import ThresherError
+from thresher.core.errors import ThresherError, own_words
+from thresher.core.logging import get_logger
 from thresher.engine.work import RunRequest
+
+log = get_logger(__name__)
 
 
 class Interrupted(ThresherError):
     """Raised inside an item when its run is being stopped; the item goes back to pending."""
+
+    quotes_nothing = True
 
 
 class RunControl:
@@ -48,7 +53,10 @@ class RunControl:
     def fail(self, error: BaseException) -> None:
         """Stops the run because of an error that concerns all of it."""
         with self._lock:
+            is_first = self.error is None
             self.error = self.error or error
+        if is_first:
+            log.info("run failing", error=type(error).__name__, reason=own_words(error))
         self.stop(str(error))
 
     def wake(self) -> None:

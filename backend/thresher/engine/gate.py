@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Lock
 
-from thresher.core.errors import ResourceGone, RetryableError, ThresherError
+from thresher.core.correlation import current
+from thresher.core.errors import RateLimited, ResourceGone, RetryableError, ThresherError
 from thresher.core.limits import ReportedLimits
 from thresher.engine.admission import Admission, Pass, ResourceLimits, probe_failed
+from thresher.engine.breaker import Circuit
 from thresher.engine.control import Interrupted
+from thresher.engine.resource_events import (
+    Announcer,
+    CircuitChanged,
+    ConcurrencyChanged,
+    RequestEnded,
+    RequestRefused,
+    ResourceListener,
+)
 
 _LOOK_AROUND = 0.2  # seconds between two looks at whether the run is being stopped
 
@@ -89,13 +99,29 @@ class Gate:
     """
 
     def __init__(
-        self, name: str, limits: ResourceLimits | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        limits: ResourceLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        listeners: Sequence[ResourceListener] = (),
     ) -> None:
         self.name = name
         self._clock = clock
+        self._announcer = Announcer(listeners)
         self._lock = Lock()  # protects all below
         self._admission = Admission(limits or ResourceLimits(), clock())
         self._queue = _Queue()
+        self._circuit, self._concurrency = self._admission.circuit.state, self._admission.concurrency  # as announced
+
+    @property
+    def circuit(self) -> Circuit:
+        """The state of its circuit, as announced."""
+        return self._circuit
+
+    @property
+    def concurrency(self) -> int | None:
+        """Requests at once at this moment; None where there is no bound."""
+        return self._concurrency
 
     @property
     def in_flight(self) -> int:
@@ -120,7 +146,9 @@ class Gate:
             ResourceUnavailable: this request was sent to see whether the resource is back; it is not.
             ResourceGone: the resource has been away for too long.
         """
+        asked_at = self._clock()
         entry = self._enter(is_stopping, tokens, turn or Turn())
+        self._announcer.tell()
         error: BaseException | None = None
         try:
             yield Permit(entry)
@@ -133,12 +161,14 @@ class Gate:
             error = raised
             raise
         finally:
-            self._leave(entry, error)
+            self._leave(entry, error, waited=entry.entered_at - asked_at)
+            self._announcer.tell()
 
     def _enter(self, is_stopping: Callable[[], bool], tokens: float, turn: Turn) -> Pass:
         with self._lock:
             now = self._clock()
             if not self._queue.first() and self._admission.wait(now, tokens) <= 0:
+                self._note_changes()
                 return self._admission.enter(now, tokens)
             if not turn.waits:
                 raise NoPermit(f"{self.name} takes no further request at this moment.")
@@ -149,6 +179,7 @@ class Gate:
             finally:
                 self._queue.remove(ticket)
                 self._call_next()
+                self._note_changes()
 
     def _wait(self, ticket: _Ticket, is_stopping: Callable[[], bool], tokens: float) -> Pass:
         while True:
@@ -164,10 +195,30 @@ class Gate:
                     return self._admission.enter(now, tokens)
             ticket.moved.wait(min(wait, _LOOK_AROUND))
 
-    def _leave(self, entry: Pass, error: BaseException | None) -> None:
+    def _leave(self, entry: Pass, error: BaseException | None, waited: float) -> None:
         with self._lock:
-            self._admission.leave(self._clock(), entry, error)
+            now = self._clock()
+            self._admission.leave(now, entry, error)
             self._call_next()
+            if self._announcer.is_heard:
+                self._note_request(now - entry.entered_at, waited, error)
+                if isinstance(error, RateLimited):
+                    self._announcer.note(RequestRefused(self.name, self._admission.pause(now)))
+            self._note_changes()
+
+    def _note_request(self, seconds: float, waited: float, error: BaseException | None) -> None:
+        error_class = None if error is None else type(error).__name__
+        self._announcer.note(RequestEnded(self.name, time.time(), seconds, waited, error_class, current()))
+
+    def _note_changes(self) -> None:
+        """Notes what differs from what was announced last."""
+        circuit, concurrency = self._admission.circuit.state, self._admission.concurrency
+        if circuit is not self._circuit:
+            self._announcer.note(CircuitChanged(self.name, self._circuit, circuit))
+            self._circuit = circuit
+        if concurrency != self._concurrency:
+            self._announcer.note(ConcurrencyChanged(self.name, self._concurrency or 0, concurrency or 0))
+            self._concurrency = concurrency
 
     def _call_next(self) -> None:
         first = self._queue.first()
@@ -179,8 +230,12 @@ class Resources:
     """The gates of a process, one per resource key, made at first use; shared by all its runs."""
 
     def __init__(
-        self, limits: Mapping[str, ResourceLimits] | None = None, default: ResourceLimits | None = None
+        self,
+        limits: Mapping[str, ResourceLimits] | None = None,
+        default: ResourceLimits | None = None,
+        listeners: Sequence[ResourceListener] = (),
     ) -> None:
+        self._listeners = tuple(listeners)
         self._limits = dict(limits or {})
         self._default = default or ResourceLimits()
         self._gates: dict[str, Gate] = {}
@@ -189,5 +244,10 @@ class Resources:
         """The gate of a resource."""
         gate = self._gates.get(key)
         if gate is None:
-            gate = self._gates.setdefault(key, Gate(key, self._limits.get(key, self._default)))
+            limits = self._limits.get(key, self._default)
+            gate = self._gates.setdefault(key, Gate(key, limits, listeners=self._listeners))
         return gate
+
+    def gates(self) -> Sequence[Gate]:
+        """Those that exist so far."""
+        return tuple(self._gates.values())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from threading import Condition, Thread
 
+from thresher.core.correlation import carried
 from thresher.core.logging import get_logger
 from thresher.engine.control import RunControl
 from thresher.engine.ports import Store, Workflow
@@ -50,7 +52,8 @@ class Planner:
             self._plan(control, emit, bounded=False)
             yield
             return
-        thread = Thread(target=self._plan, args=(control, emit), kwargs={"bounded": True}, name="thresher-planner")
+        plan = partial(carried(self._plan), control, emit, bounded=True)
+        thread = Thread(target=plan, name="thresher-planner")
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from thresher.engine.budget import Spending
 from thresher.engine.gate import Permit
+from thresher.engine.ledger import Reservation
 from thresher.engine.work import (
     Claim,
     Completion,
@@ -52,6 +54,16 @@ class AttemptContext(Protocol):
         Waits until the limits of the resource let it through, or raises ``NoPermit`` where it ``waits`` not. Never
         held over other work or another permit; the request's own error has to pass through it, and
         ``Permit.settle`` tells it what the reply said.
+        """
+
+    def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
+        """Sets aside what ONE request may take at most of the run's budget; ``Reservation.settle`` says what it took.
+
+        To be entered before the permit, so that nobody waits for money while holding one. Waits while it does not
+        fit and others are under way, or raises ``NoPermit`` where it ``waits`` not.
+
+        Raises:
+            BudgetExhausted: it will not fit any more.
         """
 
     def raise_if_stopping(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from threading import Lock
 
 from thresher.engine.work import Counts, Fallback, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
@@ -46,7 +47,10 @@ class ItemsPlanned:
 
 @dataclass(frozen=True, slots=True)
 class ItemFinished:
-    """An attempt ended; ``status`` is PENDING where the item will be tried again. ``duration`` in seconds."""
+    """An attempt ended; ``status`` is PENDING where the item will be tried again. ``duration`` in seconds.
+
+    ``item`` and ``attempt`` are the numbers of both, ``usage`` is what the attempt cost.
+    """
 
     run_id: str
     key: str
@@ -56,6 +60,11 @@ class ItemFinished:
     error_message: str | None
     result: JsonValue
     snapshot: Snapshot
+    item: int = 0
+    attempt: int = 1
+    stage: str = "item"
+    started_at: datetime | None = None
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)

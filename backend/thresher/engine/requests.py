@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from thresher.core.errors import ThresherError
+from thresher.core.correlation import carried
+from thresher.core.errors import ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.control import RunControl
 from thresher.engine.ports import Store
@@ -29,9 +30,9 @@ def requests_heeded(store: Store, run_id: str, control: RunControl) -> Iterator[
             try:
                 control.heed(store.requested(run_id))
             except ThresherError as failure:  # who writes meets it too, and says so
-                log.debug("requests could not be read", run_id=run_id, reason=str(failure))
+                log.debug("requests not read", error=type(failure).__name__, reason=own_words(failure))
 
-    thread = Thread(target=look, name="thresher-requests", daemon=True)
+    thread = Thread(target=carried(look), name="thresher-requests", daemon=True)
     try:
         thread.start()
     except (RuntimeError, MemoryError) as error:

@@ -11,14 +11,17 @@ from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
-from thresher.core.errors import StateConflict, ThresherError
+from thresher.core.correlation import Correlation, carried, correlated
+from thresher.core.errors import BudgetExhausted, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
 from thresher.engine.batch import GroupAttempts
+from thresher.engine.budget import Spending
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor, ModeUnavailable
 from thresher.engine.fallbacks import Fallbacks
 from thresher.engine.gate import Resources
+from thresher.engine.ledger import Ledger
 from thresher.engine.modes import ENOUGH_TO_DECIDE, Decision, Modes, decide, mode_after
 from thresher.engine.ownership import is_dead, this_process
 from thresher.engine.planner import Planner
@@ -35,6 +38,7 @@ from thresher.engine.progress import (
 )
 from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
+from thresher.engine.run_log import RunLog
 from thresher.engine.work import (
     SINGLE,
     Claim,
@@ -86,6 +90,7 @@ class Runner:
         self.workflow = workflow
         self.options = options or RunnerOptions()
         self.resources = resources or Resources()
+        self._sessions: set[_Session] = set()
 
     def run(
         self,
@@ -107,7 +112,18 @@ class Runner:
             KeyboardInterrupt: asked twice to stop; the run is paused, items in hand are pending again.
             ThresherError: the store itself failed.
         """
-        return _Session(self, run_id, executor, tuple(listeners), control or RunControl()).work()
+        with correlated(Correlation(run_id)):
+            session = _Session(self, run_id, executor, (RunLog(), *listeners), control or RunControl())
+            self._sessions.add(session)
+            try:
+                return session.work()
+            finally:
+                self._sessions.discard(session)
+
+    @property
+    def in_hand(self) -> int:
+        """Attempts under way, of all runs."""
+        return sum(session.in_hand for session in tuple(self._sessions))
 
 
 class _Session:
@@ -138,7 +154,8 @@ class _Session:
         self._fallbacks = Fallbacks(self._run.fallbacks)
         counts, complete = self._counts(), self._run.planning_complete
         self._tally = Tally(counts, planning_complete=complete, workers=1)
-        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources)
+        ledger = self._ledger()
+        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
         self._batching = workflow if isinstance(workflow, BatchWorkflow) else None
         self._groups = GroupAttempts(self._attempts, self._batching, self._single) if self._batching else None
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
@@ -151,6 +168,11 @@ class _Session:
         self._recover()
         self._resumed = self._run.started_at is not None
         self._store.set_run_status(run_id, RunStatus.RUNNING)
+
+    @property
+    def in_hand(self) -> int:
+        """Attempts under way."""
+        return self._attempts.in_hand
 
     def work(self) -> RunReport:
         """The whole session."""
@@ -204,7 +226,7 @@ class _Session:
             self._store.set_run_mode(self._run.run_id, decision.mode, decision.reason)
         self._decision = decision
         self._tally.work_with(executor.workers)
-        executor.start(self._work_on, self._control.wake)
+        executor.start(self._work_in_place, self._control.wake)
         return executor
 
     def _fall_back(self, before: Mode, error: ModeUnavailable) -> None:
@@ -232,6 +254,24 @@ class _Session:
     def _close(self, *, wait: bool) -> None:
         if self._executor is not None:
             self._executor.close(wait=wait)
+
+    def _ledger(self) -> Ledger:
+        """The run's budget, less what its earlier sessions have spent.
+
+        Raises:
+            StateConflict: what they have spent is unknown in the unit of the budget.
+        """
+        run, budget = self._run, self._run.budget
+        if budget is None:
+            return Ledger()
+        usage = self._store.totals(run.run_id).usage
+        spent = Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd)
+        if budget.atoms_of(spent) is None:
+            raise StateConflict(
+                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD. "
+                "Give --budget in tokens, or --budget none."
+            )
+        return Ledger(budget, spent)
 
     def _counts(self) -> Counts:
         """The store's counts, items running elsewhere seen as pending."""
@@ -319,7 +359,7 @@ class _Session:
             self._end()
         except ThresherError as failure:
             if str(failure) != str(error):
-                log.warning("the run could not be marked as stopped", run_id=self._run.run_id, reason=str(failure))
+                log.warning("run not marked as stopped", error=type(failure).__name__, reason=own_words(failure))
 
     def _end(self) -> RunReport:
         """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
@@ -332,6 +372,15 @@ class _Session:
 
     # -- items ----------------------------------------------------------------------------------------------
 
+    def _work_in_place(self, claims: Sequence[Claim]) -> None:
+        """A group of claims to its end, their run, numbers and attempts in every line that is logged meanwhile."""
+        if len(claims) > 1:
+            self._work_on(claims)  # each of the group has a place of its own
+            return
+        claim = claims[0]
+        with correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt)):
+            self._work_on(claims)
+
     def _work_on(self, claims: Sequence[Claim]) -> None:
         """A group of claims to its end; called by the executor, in a worker thread or in this one."""
         try:
@@ -340,7 +389,7 @@ class _Session:
         except ThresherError as error:
             self._control.fail(error)  # the store's own words say it all, and say it once
         except Exception as error:
-            log.exception("an attempt could not be stored", run_id=claims[0].run_id, key=claims[0].key)
+            log.exception("attempt not stored")
             self._control.fail(error)
 
     def _made(self, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Completion | None]]:
@@ -375,6 +424,11 @@ class _Session:
                 error_message=record.error_message,
                 result=done.outcome.result,
                 snapshot=snapshot,
+                item=done.claim.item_id,
+                attempt=record.number,
+                stage=done.claim.stage,
+                started_at=record.started_at,
+                usage=record.usage,
             )
         )
 
@@ -402,7 +456,7 @@ class _Session:
                 try:
                     listener(event)
                 except Exception:
-                    log.exception("a progress listener failed", progress=type(event).__name__)
+                    log.exception("progress listener failed", about=type(event).__name__)
 
     # -- leases ---------------------------------------------------------------------------------------------
 
@@ -421,9 +475,9 @@ class _Session:
                 try:
                     self._store.renew(self._owner, self._options.lease)
                 except ThresherError as failure:
-                    log.warning("leases could not be renewed", owner=self._owner, reason=str(failure))
+                    log.warning("leases not renewed", error=type(failure).__name__, reason=own_words(failure))
 
-        keeper = Thread(target=keep, name="thresher-leases", daemon=True)
+        keeper = Thread(target=carried(keep), name="thresher-leases", daemon=True)
         try:
             keeper.start()
         except (RuntimeError, MemoryError) as error:
@@ -440,7 +494,7 @@ class _Session:
         self._last_recovery = time.monotonic()
         found = self._store.recover(self._run.run_id, is_dead, self._options.max_losses)
         if found:
-            log.info("items of ended processes taken back", run_id=self._run.run_id, items=found)
+            log.info("items taken back", items=found)
 
     def _recover_now_and_then(self) -> None:
         if time.monotonic() - self._last_recovery > self._options.lease / 4:
@@ -471,7 +525,7 @@ class _Session:
         unfinished = counts.open > 0 or not self._planner.complete
         if self._control.request is RunRequest.CANCEL and (unfinished or counts.cancelled):
             return RunStatus.RUNNING if counts.running else RunStatus.CANCELLED
-        if self._control.error is not None:
+        if self._control.error is not None and not isinstance(self._control.error, BudgetExhausted):
             return RunStatus.FAILED
         if unfinished:  # what runs now is in another session's hand, and the last one out says how the run ended
             return RunStatus.RUNNING if counts.running else RunStatus.PAUSED

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from thresher.engine.budget import Budget
+
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 JsonObject = Mapping[str, JsonValue]
 
@@ -97,6 +99,7 @@ class Usage:
     """What requests cost. ``cost_usd`` is None where a price is unknown, and stays so in sums.
 
     ``cache_hits`` counts answers that were taken from the cache instead of being asked for: they cost nothing.
+    ``prompt_bytes`` are those of the prompts that ``prompt_tokens`` were counted for: what a dry run learns from.
     """
 
     requests: int = 0
@@ -105,6 +108,7 @@ class Usage:
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
     cache_hits: int = 0
+    prompt_bytes: int = field(default=0, compare=False)  # measured, not spent
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
@@ -115,6 +119,7 @@ class Usage:
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
             cache_hits=self.cache_hits + other.cache_hits,
+            prompt_bytes=self.prompt_bytes + other.prompt_bytes,
         )
 
 
@@ -241,6 +246,7 @@ class NewRun:
     model: str | None = None
     details: JsonObject = field(default_factory=dict)
     priority: Priority = Priority.NORMAL
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +278,7 @@ class Run:
     fallbacks: Sequence[Fallback] = ()
     requested: RunRequest | None = None
     priority: Priority = Priority.NORMAL
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from thresher.core.limits import SILENT, ReportedLimits
 from thresher.engine.work import Usage
+from thresher.llm.prices import Price
 from thresher.llm.schema import ResponseSchema
 
 _CHARACTERS_PER_TOKEN = 3.5  # of XML
 _USUAL_ANSWER = 400  # tokens
+if TYPE_CHECKING:
+    from thresher.llm.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class ModelRequest:
     ``subtree`` is the XML exactly as it stands in ``user``. ``history`` holds (role, content) of a re-ask, in
     order, after ``user``; ``examples`` holds (question, answer) turns that stand before it, constant for a run.
     ``expected_tokens``: of the answer, about.
+    ``evidence`` is what ``subtree`` says, where it was read already: a client on this machine need not read it again.
     """
 
     system: str
@@ -34,6 +38,7 @@ class ModelRequest:
     history: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     expected_tokens: float = _USUAL_ANSWER
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     @property
     def estimated_tokens(self) -> float:
@@ -80,6 +85,10 @@ class ModelClient(Protocol):
     @property
     def resource(self) -> str | None:
         """The key of the limits that its requests share; None where there is nothing to share."""
+
+    @property
+    def price(self) -> Price | None:
+        """The most that its tokens cost; None where that is unknown."""
 
     @property
     def leaves_machine(self) -> bool:

@@ -36,7 +36,7 @@ class Pseudonyms:
 
     def restore(self, text: str) -> str:
         """The text with every pseudonym replaced by what it stands for. For values, not for JSON or XML."""
-        if "[" not in text or not self._by_pseudonym:
+        if "_" not in text or "[" not in text or not self._by_pseudonym:
             return text
         return _PSEUDONYM.sub(lambda match: self._by_pseudonym.get(match[0], match[0]), text)
 

@@ -29,6 +29,11 @@ class Price:
         dollars = (prompt_tokens - cached) * self.input + cached * self.cached_input + completion_tokens * self.output
         return dollars / 1_000_000
 
+    def most(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars at most, whatever share of the prompt is in the provider's cache."""
+        dollars = prompt_tokens * max(self.input, self.cached_input) + completion_tokens * self.output
+        return dollars / 1_000_000
+
 
 FREE = Price(0.0, 0.0, 0.0)
 
@@ -62,6 +67,18 @@ class Prices:
         """The price of a model, found by its name or its name without the date at its end; None where unknown."""
         name = model.lower()
         return self._table.get(name) or self._table.get(_DATED.sub("", name)) or self._default
+
+    def highest_of(self, model: str) -> Price | None:
+        """The most that a model can cost, whichever of its dated versions answers; None where unknown."""
+        versions = [price for name, price in self._table.items() if _DATED.sub("", name) == model.lower()]
+        known = [price for price in (*versions, self.of(model)) if price is not None]
+        if not known:
+            return None
+        return Price(
+            max(price.input for price in known),
+            max(price.cached_input for price in known),
+            max(price.output for price in known),
+        )
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401  # checked by _table

@@ -10,17 +10,27 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from thresher.core.errors import AnswerTruncated, PermanentLLMError, RetryableError, UnusableAnswer
+from thresher.core.errors import (
+    AnswerTruncated,
+    AuthenticationFailed,
+    ModelUnusable,
+    PermanentLLMError,
+    QuotaExhausted,
+    RetryableError,
+    UnusableAnswer,
+)
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelClient, ModelReply, ModelRequest
 from thresher.llm.hedging import Hedge
 from thresher.llm.repair import repairs
+from thresher.llm.spending import prompt_bytes, spending, worst_case
 
 T = TypeVar("T")
 
 _SHOWN_PROBLEM_CHARACTERS = 1_000
 _NOTHING_MORE = Usage()
+_SENT_AND_FAILED = (RetryableError, PermanentLLMError, AuthenticationFailed, QuotaExhausted, ModelUnusable)
 _NOTHING = "(no answer)"  # chat templates want an assistant's turn between two of the user's
 
 
@@ -87,10 +97,11 @@ class AnswerLadder:
         context.raise_if_stopping()
         try:
             reply, beside = self._sent(client, request, context)
-        except (RetryableError, PermanentLLMError):
+        except _SENT_AND_FAILED:
             context.record_usage(Usage(requests=1))
             raise
-        context.record_usage(reply.usage + beside)
+        asked_with = prompt_bytes(request) if reply.usage.prompt_tokens else 0
+        context.record_usage(replace(reply.usage, prompt_bytes=asked_with) + beside)
         context.keep_answer(reply.text or reply.refusal or "")
         if reply.refusal:
             raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
@@ -99,16 +110,24 @@ class AnswerLadder:
         return reply
 
     def _sent(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> tuple[ModelReply, Usage]:
-        """The reply, and what was spent beside it. A permit is held for each request alone, and learns from its end."""
+        """The reply, and what was spent beside it. A permit is held for each request alone, and learns from its end.
+
+        What a request may take at most is set aside before it waits for its permit.
+        """
         resource = client.resource
         if resource is None:
             return client.complete(request), _NOTHING_MORE
+        worst = worst_case(request, client.price)
 
         def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
-            with context.permit(resource, request.estimated_tokens, waits=waits) as permit:
+            with (
+                context.reserve(worst, waits=waits) as reserved,
+                context.permit(resource, request.estimated_tokens, waits=waits) as permit,
+            ):
                 began()
                 reply = client.complete(request)
                 permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+                reserved.settle(spending(reply.usage))
                 return reply
 
         if self._hedge is None:

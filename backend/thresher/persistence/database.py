@@ -64,6 +64,17 @@ def create_engine(url: str, *, busy_timeout: float = 30.0, connect_timeout: floa
     return engine
 
 
+def is_missing(url: str) -> bool:
+    """Whether opening a database would make it: an SQLite file that is not there yet.
+
+    Raises:
+        DatabaseUnusable: the URL is no database's.
+    """
+    parsed = _parse(url)
+    file = parsed.database
+    return parsed.get_backend_name() == "sqlite" and not (file and Path(file).is_file())
+
+
 class ThreadSafeDatabaseManager:
     """Gives every thread its own session for reading, and all of them one writer that commits in groups.
 

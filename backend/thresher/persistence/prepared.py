@@ -26,9 +26,7 @@ class PreparedStatement:
         self._driver: Any = dialect.dbapi
         self._is_positional: bool = compiled.positional
         self._names: Sequence[str] = compiled.positiontup if compiled.positional else tuple(binds)
-        self._values_of: Callable[[Row], Sequence[Any]] = (
-            itemgetter(*self._names) if len(self._names) > 1 else lambda row: [row[name] for name in self._names]
-        )
+        self._values_of = itemgetter(*self._names)  # of one name it gives the bare value
         processors = ((place, _processor(binds[name], dialect)) for place, name in enumerate(self._names))
         self._processors = [(place, process) for place, process in processors if process is not None]
 
@@ -53,7 +51,8 @@ class PreparedStatement:
         return written
 
     def _prepare(self, row: Row) -> Any:  # noqa: ANN401 - what the driver takes, a tuple or a mapping
-        values = list(self._values_of(row))
+        found = self._values_of(row)
+        values = list(found) if len(self._names) > 1 else [found]
         for place, process in self._processors:
             if values[place] is not None:
                 values[place] = process(values[place])

@@ -96,7 +96,10 @@ def _say_it_to_postgres(metadata: sa.MetaData, connection: sa.Connection, **_: o
 
 
 class RunRow(Base):
-    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first."""
+    """A run. ``requested``: what it was asked to do while it runs (pause, cancel). ``priority``: 0 goes first.
+
+    ``budget``: an amount and its unit, as ``engine.budget.Budget`` writes it.
+    """
 
     __tablename__ = "runs"
 
@@ -122,6 +125,7 @@ class RunRow(Base):
     requested: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
     fallbacks: Mapped[list[Any] | None]
+    budget: Mapped[str | None]
 
     __table_args__ = (
         _one_of("status", RunStatus),
@@ -158,7 +162,6 @@ class ItemRow(Base):
     error_message: Mapped[str | None] = mapped_column(ForeignText)
     attributes: Mapped[dict[str, Any]]
     result: Mapped[Any | None] = mapped_column(sa.JSON(none_as_null=True))
-    payload: Mapped[bytes | None]
 
     __table_args__ = (
         sa.UniqueConstraint("run_id", "key"),
@@ -171,6 +174,15 @@ class ItemRow(Base):
         _partial_index("parent_id"),
         _partial_index("run_id", "next_attempt_at"),
     )
+
+
+class ItemPayloadRow(Base):
+    """What an open item is processed from. A table of its own: what finished items leave is used again, not lost."""
+
+    __tablename__ = "item_payloads"
+
+    item_id: Mapped[int] = mapped_column(_RowId, sa.ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    payload: Mapped[bytes]
 
 
 class AttemptRow(Base):
@@ -194,6 +206,7 @@ class AttemptRow(Base):
     cached_tokens: Mapped[int]
     cost_usd: Mapped[float | None]
     cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    prompt_bytes: Mapped[int] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),

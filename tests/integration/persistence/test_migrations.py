@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from thresher.core.errors import DatabaseUnusable
+from thresher.engine.work import AttemptRecord, AttemptStatus, Completion, ItemSpec, ItemStatus, Mode, NewRun
 from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.repositories.store import SqlStore
@@ -64,7 +66,15 @@ def test_upgrading_an_empty_database_gives_the_tables_of_the_models(engine: sa.E
     migrations.downgrade(engine, "base")
     Base.metadata.create_all(engine)
     assert upgraded == tables(engine)
-    assert set(upgraded) == {"runs", "items", "attempts", "node_facts", "node_configurations", "cached_answers"}
+    assert set(upgraded) == {
+        "runs",
+        "items",
+        "attempts",
+        "item_payloads",
+        "node_facts",
+        "node_configurations",
+        "cached_answers",
+    }
 
 
 def test_downgrading_to_nothing_and_upgrading_again_works(engine: sa.Engine) -> None:
@@ -112,6 +122,33 @@ def test_a_database_of_the_first_version_keeps_its_runs(engine: sa.Engine) -> No
     assert store.totals("r1").usage.prompt_tokens == 7
 
 
+def test_open_items_keep_their_payloads_when_these_move_and_nothing_else_is_touched(engine: sa.Engine) -> None:
+    migrations.upgrade(engine)
+    db = ThreadSafeDatabaseManager(engine)
+    store = SqlStore(db, {})
+    run = store.create_run(NewRun(kind="k", source={}, options={}, mode=Mode.PARALLEL, mode_reason=""))
+    specs = [ItemSpec(key=str(n), position=(n,), payload=f"<{n}/>".encode()) for n in range(3)]
+    store.add_items(run.run_id, specs, planned=3)
+    (first,) = store.claim(run.run_id, "me", 1, 60)
+    done = AttemptRecord(number=1, status=AttemptStatus.SUCCEEDED, started_at=datetime.now(UTC), duration=0.1)
+    assert store.finish(Completion(first, ItemStatus.SUCCEEDED, done))
+    db.close()
+    migrations.downgrade(engine, "0002")
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT payload, status FROM items ORDER BY position")).all()
+        attempts = connection.scalar(sa.text("SELECT count(*) FROM attempts"))
+    assert [(row[0] and bytes(row[0]), row[1]) for row in rows] == [
+        (None, "succeeded"),
+        (b"<1/>", "pending"),
+        (b"<2/>", "pending"),
+    ]
+    assert attempts == 1
+    migrations.upgrade(engine)
+    assert [claim.payload for claim in store.claim(run.run_id, "me", 5, 60)] == [b"<1/>", b"<2/>"]
+    assert store.totals(run.run_id).attempts == 1
+    db.close()
+
+
 def test_a_second_upgrade_has_nothing_to_do(engine: sa.Engine) -> None:
     assert migrations.upgrade(engine)
     assert not migrations.upgrade(engine)
@@ -126,9 +163,10 @@ def test_a_database_without_tables_says_what_to_do(engine: sa.Engine) -> None:
 
 def test_an_older_database_says_what_to_do(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     migrations.upgrade(engine)
+    head = migrations.HEAD
     monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, "9999"))
     monkeypatch.setattr(migrations, "HEAD", "9999")
-    with pytest.raises(DatabaseUnusable, match=r"older version \(0002, .*run `thresher db upgrade`"):
+    with pytest.raises(DatabaseUnusable, match=rf"older version \({head}, .*run `thresher db upgrade`"):
         migrations.check(engine)
 
 

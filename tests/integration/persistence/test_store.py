@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from thresher.core.errors import BadInput, NotFound
 from thresher.engine.work import (
@@ -209,6 +210,29 @@ def test_claims_come_in_order_of_position_with_all_that_was_planned(store: SqlSt
     assert [claim.key for claim in store.claim(run.run_id, "you", 9, 60)] == ["d"]
     assert store.claim(run.run_id, "me", 9, 60) == []
     assert store.counts(run.run_id) == Counts(running=4)
+
+
+def test_what_finished_items_leave_is_used_again(store: SqlStore, db: ThreadSafeDatabaseManager, run: Run) -> None:
+    """The file does not grow to the size of the source, though all of it went through."""
+    for batch in range(50):
+        new = [ItemSpec(key=f"{batch}-{n}", position=(batch, n), payload=bytes([batch]) * 3_000) for n in range(10)]
+        store.add_items(run.run_id, new, planned=10 * (batch + 1))
+        for claim in store.claim(run.run_id, "me", 10, 60):
+            assert claim.payload == bytes([batch]) * 3_000
+            assert store.finish(succeeded(claim))
+    with db.read() as session:
+        assert session.scalar(sa.text("SELECT count(*) FROM item_payloads")) == 0
+        if db.engine.dialect.name == "sqlite":
+            size = session.scalar(sa.text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"))
+            assert size < 750_000, "1.5 MB went through"
+
+
+def test_of_two_specs_with_one_key_the_first_counts(store: SqlStore, run: Run) -> None:
+    twice = [ItemSpec(key="a", position=(n,), payload=bytes([n])) for n in range(2)]
+    assert store.add_items(run.run_id, twice, planned=2) == 1
+    assert store.add_items(run.run_id, twice[1:], planned=2) == 0
+    (claim,) = store.claim(run.run_id, "me", 5, 60)
+    assert (claim.position, claim.payload) == ((0,), b"\0")
 
 
 def test_skipped_items_are_planned_as_finished_and_keep_no_payload(store: SqlStore, run: Run) -> None:

@@ -72,3 +72,11 @@ def test_an_unusable_file_is_refused_with_the_place(tmp_path: Path, name: str, t
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="cannot be read"):
         Prices.load(tmp_path / "none.toml")
+
+
+def test_a_reservation_is_made_at_the_price_of_the_dearest_version() -> None:
+    prices = Prices({"m": Price(1, 0.5, 4), "m-2024-05-13": Price(2, 2, 3), "other": Price(9, 9, 9)})
+    assert prices.highest_of("m") == Price(2, 2, 4)
+    assert prices.highest_of("m-2024-05-13") == Price(2, 2, 3)
+    assert prices.highest_of("unknown") is None
+    assert Price(1, 3, 2).most(1_000_000, 1_000_000) == 5

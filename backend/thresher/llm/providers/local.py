@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 from thresher.llm.local_server import LocalModel, running_local_model
 from thresher.llm.prices import Prices
-from thresher.llm.providers.openai import Connections, OpenAIClient, OpenAIServer
+from thresher.llm.providers.openai import Connections, OpenAIClient
+from thresher.llm.providers.preparation import OpenAIServer
 
 
 class LocalClient(OpenAIClient):

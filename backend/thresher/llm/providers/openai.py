@@ -8,59 +8,42 @@ of ``chat.completions.create`` (benchmarks/model_client.py) and leaves retries t
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 from pydantic_core import from_json
 
 from thresher.core.errors import (
     AuthenticationFailed,
-    BadConfiguration,
     ModelUnreachable,
     PermanentLLMError,
     ThresherError,
     TransientLLMError,
 )
 from thresher.core.limits import ReportedLimits
+from thresher.core.logging import get_logger
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
-from thresher.llm.prices import Prices
+from thresher.llm.prices import Price, Prices
 from thresher.llm.providers.dialect import Dialect, SchemaMode
+from thresher.llm.providers.preparation import AzureServer, OpenAIServer, Prepared, prepare_apart, prepare_here
 from thresher.llm.providers.refusals import Refusal
-from thresher.llm.providers.transport import CurlTransport, Response, Template
+from thresher.llm.providers.transport import CurlTransport, Response
 from thresher.llm.rate_headers import read_rate_headers
 
-if TYPE_CHECKING:
-    import openai
+log = get_logger(__name__)
+
+log = get_logger(__name__)
 
 CHECK_TIMEOUT = 5.0  # seconds
 _MAX_ENVELOPES = 32
 
-_OF_THE_TRANSPORT = frozenset({"host", "content-length", "accept-encoding", "connection", "proxy-authorization"})
 _OPENAI_HOST = "api.openai.com"
-_NO_KEY = "no-key"  # the SDK insists on one; servers without authentication ignore it
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAIServer:
-    """OpenAI itself, or any compatible server by ``base_url``, which may need no key."""
-
-    api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AzureServer:
-    """A deployment at Azure OpenAI."""
-
-    endpoint: str
-    api_key: str = field(repr=False)
-    deployment: str
-    api_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +77,8 @@ class OpenAIClient:
         self.fallbacks: tuple[str, ...] = ()
         self._timeout = connections.timeout
         self._prices = prices or Prices.load()
-        self._completions, self._models = _templates(server)
+        prepared = _prepared(server)
+        self._completions, self._models = prepared.completions, prepared.models
         self._address = self._completions.address
         self._dialect = _first_dialect(server, urlsplit(self._completions.url).hostname or "")
         self._adapting = threading.Lock()  # protects _dialect and fallbacks
@@ -105,6 +89,11 @@ class OpenAIClient:
     def resource(self) -> str:
         """One limit for each server and model."""
         return f"{self.model} at {self._address}"
+
+    @property
+    def price(self) -> Price | None:
+        """That of the dearest version of the model: which one answers is seen from the answer."""
+        return self._prices.highest_of(self.model)
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once; asks again only where the server refuses the form of the request and takes another.
@@ -136,7 +125,7 @@ class OpenAIClient:
         if response.status in (401, 403):
             raise AuthenticationFailed(f"{self._address} refuses the key ({response.status}): check OPENAI_API_KEY.")
         if 300 <= response.status < 400:
-            where = _address(httpx2.URL(response.header(b"location") or ""))
+            where = _host(response.header(b"location") or "")
             raise ModelUnreachable(f"{self._address} redirects to {where}: is OPENAI_BASE_URL right?")
         if response.status == 200 and response.is_html():
             raise ModelUnreachable(f"{self._address} answered HTML, not JSON: is OPENAI_BASE_URL right?")
@@ -167,7 +156,8 @@ class OpenAIClient:
                 return False
             self._dialect, change = adapted
             self.fallbacks += (f"{change}: {self._address} refused ({refusal.status}): {refusal.message}",)
-            return True
+        log.info("fallback", change=change, resource=self.resource, status=refusal.status)
+        return True
 
     def _reply(self, response: Response, limits: ReportedLimits, requests: int) -> ModelReply:
         document = self._document(response, limits)
@@ -215,71 +205,28 @@ class OpenAIClient:
         return Usage(requests, prompt, completion, cached, cost)
 
 
-def _templates(server: OpenAIServer | AzureServer) -> tuple[Template, Template]:
-    """The requests for completions and for models, prepared by the SDK without sending them.
+def _prepared(server: OpenAIServer | AzureServer) -> Prepared:
+    """The requests that the SDK prepares, without its memory, unless it is loaded already or must be.
 
     Raises:
         BadConfiguration: address or key cannot be used.
     """
-    prepared: list[httpx2.Request] = []
-
-    def keep(request: httpx2.Request) -> httpx2.Response:
-        prepared.append(request)
-        return httpx2.Response(200, json={})
-
-    with httpx2.Client(transport=httpx2.MockTransport(keep)) as capture:
-        sdk = _sdk_client(server, capture)
-        try:
-            sdk.post("/chat/completions", content=b"{}", cast_to=httpx2.Response)
-            sdk.get("/models", cast_to=httpx2.Response)
-        except Exception as error:
-            raise BadConfiguration("The model's address or key holds characters that HTTP cannot send.") from error
-    completions, models = (_template(request) for request in prepared)
-    return completions, models
-
-
-def _template(request: httpx2.Request) -> Template:
-    named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-    headers = [f"{name}: {value}" for name, value in named if name.lower() not in _OF_THE_TRANSPORT]
-    return Template(request.method, str(request.url), headers, _address(request.url))
-
-
-def _sdk_client(server: OpenAIServer | AzureServer, http: httpx2.Client) -> openai.OpenAI:
-    import openai  # noqa: PLC0415  # costs 1.4 s, and only runs with a model need it
-
-    if isinstance(server, AzureServer):
-        _check_address(server.endpoint, "AZURE_OPENAI_ENDPOINT")
-        return openai.AzureOpenAI(
-            azure_endpoint=server.endpoint,
-            azure_deployment=server.deployment,
-            api_version=server.api_version,
-            api_key=_sendable(server.api_key, "AZURE_OPENAI_API_KEY"),
-            max_retries=0,
-            http_client=http,
-        )
-    if server.base_url is not None:
-        _check_address(server.base_url, "OPENAI_BASE_URL")
-    elif not server.api_key:
-        raise BadConfiguration("OPENAI_API_KEY is not set: set it, or OPENAI_BASE_URL for a server that needs no key.")
-    key = _sendable(server.api_key, "OPENAI_API_KEY") if server.api_key else _NO_KEY
-    return openai.OpenAI(api_key=key, base_url=server.base_url, max_retries=0, http_client=http)
-
-
-def _sendable(key: str, variable: str) -> str:
-    """A key without the newline that files end in."""
-    key = key.strip()
-    if not (key and key.isascii() and key.isprintable()):
-        raise BadConfiguration(f"{variable} is empty or holds characters that no key has.")
-    return key
-
-
-def _check_address(address: str, variable: str) -> None:
+    if "openai" in sys.modules:
+        return prepare_here(server)
     try:
-        url = httpx2.URL(address)
-    except httpx2.InvalidURL as error:
-        raise BadConfiguration(f"{variable} is no address: {error}.") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise BadConfiguration(f"{variable} must start with http:// or https:// and name a host.")
+        return prepare_apart(server)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        log.info("the openai SDK is loaded in this process", reason=str(error))
+        return prepare_here(server)
+
+
+def _host(location: str) -> str:
+    """Scheme, host and port of where a redirect leads, without credentials and without query."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return "no address"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "another path"
 
 
 def _first_dialect(server: OpenAIServer | AzureServer, host: str) -> Dialect:
@@ -288,12 +235,6 @@ def _first_dialect(server: OpenAIServer | AzureServer, host: str) -> Dialect:
     if host == _OPENAI_HOST:
         return Dialect(SchemaMode.STRICT, "max_completion_tokens", sends_cache_key=True, checks_schemas=True)
     return Dialect(SchemaMode.BOUNDED, "max_tokens")
-
-
-def _address(url: httpx2.URL) -> str:
-    """Scheme, host and port: what a person recognises, without credentials and without query."""
-    port = f":{url.port}" if url.port else ""
-    return f"{url.scheme}://{url.host}{port}" if url.host else "the model's server"
 
 
 def _first_choice(choices: list[Any]) -> Mapping[str, Any]:

@@ -75,6 +75,9 @@ class Refusal:
     def error(self, server: str, model: str) -> ThresherError:
         """The error to raise; ``server`` is its address without credentials."""
         said = f" It said: {self.message}" if self.message else ""
+        return self._error(server, model, said).in_own_words(str(self._error(server, model, "")))
+
+    def _error(self, server: str, model: str, said: str) -> ThresherError:
         if self.status in (401, 403):
             return AuthenticationFailed(f"{server} refuses the key ({self.status}): check the key and its rights.")
         if self.codes & _QUOTA_CODES or self.status == 402:

@@ -11,6 +11,7 @@ from thresher.core.errors import PermanentLLMError
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.evidence import Evidence
+from thresher.llm.prices import FREE
 from thresher.llm.structural.fill import fill
 from thresher.llm.structural.scalars import to_text
 
@@ -32,6 +33,7 @@ class StructuralClient:
     leaves_machine = False
     takes_batches = False
     resource = None
+    price = FREE
     fallbacks: tuple[str, ...] = ()
 
     def complete(self, request: ModelRequest) -> ModelReply:
@@ -40,12 +42,8 @@ class StructuralClient:
         Raises:
             PermanentLLMError: the subtree is not well-formed XML.
         """
-        try:
-            root = parse_subtree(request.subtree)
-        except etree.XMLSyntaxError as error:
-            raise PermanentLLMError(f"The subtree is not well-formed XML: {error.msg}.") from error
         schema = request.schema.bounded_format["json_schema"]["schema"]
-        answer = fill(schema, Evidence.of(root), ordinal=_ordinal(request.user))
+        answer = fill(schema, request.evidence or _read(request.subtree), ordinal=_ordinal(request.user))
         text = to_text(answer)
         return ModelReply(text=text, finish_reason="stop", model=NAME, usage=_NO_USAGE)
 
@@ -54,6 +52,13 @@ class StructuralClient:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _read(subtree: str) -> Evidence:
+    try:
+        return Evidence.of(parse_subtree(subtree))
+    except etree.XMLSyntaxError as error:
+        raise PermanentLLMError(f"The subtree is not well-formed XML: {error.msg}.") from error
 
 
 def parse_subtree(text: str) -> etree._Element:

@@ -13,14 +13,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import pycurl
 
-from thresher.core.errors import PermanentLLMError, TransientLLMError
+from thresher.core.errors import PermanentLLMError, ThresherError, TransientLLMError
+from thresher.llm.providers.preparation import Template
 
 CONNECT_TIMEOUT = 10.0  # seconds
 MAX_REPLY_BYTES = 32 * 1024 * 1024
@@ -36,16 +37,6 @@ _BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 _CERTIFICATE_ERRORS = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A request to be sent again and again. ``address`` is what a person recognises: no path, no credentials."""
-
-    method: str
-    url: str = field(repr=False)
-    headers: Sequence[str] = field(repr=False)  # "Name: value"; they hold the key
-    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +143,7 @@ class _Connection:
         try:
             self._perform()
         except pycurl.error as error:
-            raise self._explained(error, template.address, timeout) from error
+            raise self._explained(error, template.address, timeout).in_own_words() from error
         status: int = self._curl.getinfo(pycurl.RESPONSE_CODE)
         return Response(status, _headers(self._lines), b"".join(self._chunks))
 
@@ -199,7 +190,7 @@ class _Connection:
         self._chunks.append(chunk)
         return None
 
-    def _explained(self, error: pycurl.error, address: str, timeout: float) -> Exception:
+    def _explained(self, error: pycurl.error, address: str, timeout: float) -> ThresherError:
         number, message = error.args[0], str(error.args[1])
         if self._received > MAX_REPLY_BYTES:
             return PermanentLLMError(f"{address} answered more than {MAX_REPLY_BYTES} bytes.")

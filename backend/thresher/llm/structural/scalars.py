@@ -24,7 +24,23 @@ _MARKED = re.compile(r'"\\u0000([^"]*)"')
 
 def to_text(value: Json) -> str:
     """A JSON value as JSON, its numbers as they were written."""
+    if not _holds_written_float(value):
+        return to_json(value).decode()
     return _MARKED.sub(r"\1", to_json(_marked(value)).decode())
+
+
+def _holds_written_float(value: Json) -> bool:
+    """Most answers hold texts only, and need no copy with marks."""
+    parts = [value]
+    for part in parts:  # which grows meanwhile
+        kind = type(part)
+        if kind is dict:
+            parts.extend(part.values())
+        elif kind is list:
+            parts.extend(part)
+        elif kind is WrittenFloat:
+            return True
+    return False
 
 
 def _marked(value: Json) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from thresher.llm.structural.scalars import types
@@ -15,11 +16,11 @@ _MOST_REFERENCES = 32  # in a chain; longer ones lead in a circle
 def resolved(schema: object, root: Schema) -> Schema:
     """A schema without ``$ref`` and ``allOf`` at its top; what stands beside them wins. Anything goes: ``{}``."""
     for _ in range(_MOST_REFERENCES):
-        if not isinstance(schema, Mapping):
+        if not isinstance(schema, (dict, Mapping)):  # the first is told at once, and is what all but a few are
             return {}
         if "$ref" in schema:
-            beside = {key: value for key, value in schema.items() if key != "$ref"}
             target = _pointed_at(root, schema["$ref"])
+            beside = {key: value for key, value in schema.items() if key != "$ref"} if len(schema) > 1 else None
             schema = {**target, **beside} if beside and isinstance(target, Mapping) else target
         elif "allOf" in schema:
             schema = _merged([resolved(part, root) for part in schema["allOf"]], schema)
@@ -66,9 +67,14 @@ def _merged(parts: Sequence[Schema], last: Schema) -> Schema:
 def _pointed_at(root: Schema, reference: str) -> object:
     part: Any = root
     try:
-        for step in reference.removeprefix("#").split("/")[1:]:
-            name = step.replace("~1", "/").replace("~0", "~")
+        for name in _steps(reference):
             part = part[int(name)] if isinstance(part, list) else part[name]
     except (KeyError, IndexError, ValueError, TypeError):
         return {}
     return part
+
+
+@lru_cache(maxsize=1024)
+def _steps(reference: str) -> tuple[str, ...]:
+    steps = reference.removeprefix("#").split("/")[1:]
+    return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)

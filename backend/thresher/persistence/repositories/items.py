@@ -13,6 +13,7 @@ from thresher.core.errors import NotFound
 from thresher.engine.work import AttemptRecord, AttemptStatus, ItemStatus, JsonValue, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories import run_requests
+from thresher.persistence.repositories.statements import PAYLOAD_OF_ITEM
 from thresher.persistence.tables import AttemptRow, ItemRow
 
 _PAGE = 500
@@ -71,7 +72,7 @@ def stream_items(db: ThreadSafeDatabaseManager, run_id: str) -> Iterator[Item]:
         ItemRow.error_class,
         ItemRow.error_message,
         ItemRow.attempts_started,
-        sa.func.coalesce(sa.func.length(ItemRow.payload), 0),
+        sa.func.coalesce(sa.func.length(PAYLOAD_OF_ITEM), 0),
     )
     place = sa.tuple_(ItemRow.position, ItemRow.id)
     query = sa.select(ItemRow.position, *columns).where(ItemRow.run_id == run_id).order_by(ItemRow.position, ItemRow.id)
@@ -190,7 +191,13 @@ def _attempt(row: AttemptRow) -> AttemptRecord:
         started_at=row.started_at,
         duration=row.duration_seconds,
         usage=Usage(
-            row.requests, row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cost_usd, row.cache_hits
+            row.requests,
+            row.prompt_tokens,
+            row.completion_tokens,
+            row.cached_tokens,
+            row.cost_usd,
+            row.cache_hits,
+            row.prompt_bytes,
         ),
         error_class=row.error_class,
         error_message=row.error_message,

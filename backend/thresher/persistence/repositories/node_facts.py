@@ -83,7 +83,7 @@ def _rows(item: ItemRecords) -> Iterator[dict[str, Any]]:
             "refs": record["references"],
             "record": record.get("record"),
             "fields_total": len(fields),
-            "fields_grounded": sum(1 for field in fields if field["grounded"]),
+            "fields_grounded": [field["grounded"] for field in fields].count(True),
         }
 
 

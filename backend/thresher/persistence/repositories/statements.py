@@ -8,14 +8,19 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from thresher.engine.work import ItemStatus
-from thresher.persistence.tables import AttemptRow, ItemRow, NodeFactRow, RunRow
+from thresher.persistence.tables import AttemptRow, ItemPayloadRow, ItemRow, NodeFactRow, RunRow
 
 ITEMS: Final[sa.Table] = sa.Table(ItemRow.__tablename__, ItemRow.metadata)
+PAYLOADS: Final[sa.Table] = sa.Table(ItemPayloadRow.__tablename__, ItemPayloadRow.metadata)
 ATTEMPTS: Final[sa.Table] = sa.Table(AttemptRow.__tablename__, AttemptRow.metadata)
 RUNS: Final[sa.Table] = sa.Table(RunRow.__tablename__, RunRow.metadata)
 NODE_FACTS: Final[sa.Table] = sa.Table(NodeFactRow.__tablename__, NodeFactRow.metadata)
 
 _item, _run = ITEMS.c, RUNS.c
+
+PAYLOAD_OF_ITEM: Final = (
+    sa.select(PAYLOADS.c.payload).where(PAYLOADS.c.item_id == _item.id).correlate(ITEMS).scalar_subquery()
+)
 
 
 def _claim() -> sa.Update:
@@ -53,7 +58,7 @@ def _claim() -> sa.Update:
             _item.key,
             _item.position,
             _item.stage,
-            _item.payload,
+            PAYLOAD_OF_ITEM,
             _item.attributes,
             _item.attempts_started,
             _item.failures,
@@ -105,8 +110,8 @@ def _release() -> sa.Update:
 def insert_new_items(dialect: str) -> sa.Insert:
     """Passes over keys that the run has already; each dialect has a construct of its own for the same clause."""
     insert: Any = import_module(f"sqlalchemy.dialects.{dialect}").insert  # the other one would take 4 MB of memory
-    statement: sa.Insert = insert(ITEMS).on_conflict_do_nothing(index_elements=["run_id", "key"]).returning(_item.id)
-    return statement
+    passing_over: sa.Insert = insert(ITEMS).on_conflict_do_nothing(index_elements=["run_id", "key"])
+    return passing_over.returning(_item.id, _item.key)
 
 
 INSERT_ATTEMPTS: Final = ATTEMPTS.insert().inline()
@@ -114,7 +119,8 @@ INSERT_NODE_FACTS: Final = NODE_FACTS.insert().inline()
 DELETE_NODE_FACTS: Final = NODE_FACTS.delete().where(NODE_FACTS.c.item_id == sa.bindparam("finished_item"))
 CLAIM: Final = _claim()
 FINISH: Final = _finish()
-FINISH_AND_DROP_PAYLOAD: Final = _finish().values(payload=sa.null())
+INSERT_PAYLOADS: Final = PAYLOADS.insert().inline()
+DROP_PAYLOADS: Final = PAYLOADS.delete().where(PAYLOADS.c.item_id == sa.bindparam("held_item"))
 RELEASE: Final = _release()
 RENEW: Final = (
     ITEMS.update().where(_item.lease_owner == sa.bindparam("owner")).values(lease_until=sa.bindparam("until"))

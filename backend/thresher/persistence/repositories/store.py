@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, PermanentError
+from thresher.engine.budget import Budget
 from thresher.engine.work import (
     ENDED,
     AttemptRecord,
@@ -42,6 +43,7 @@ from thresher.persistence.repositories.run_ids import RunIds
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
+_NEED_PAYLOAD = frozenset({ItemStatus.PENDING.value, ItemStatus.DEAD.value, ItemStatus.CANCELLED.value})  # may go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,9 @@ class SqlStore:
         self._run_ids = RunIds()
         self._kinds: dict[str, str] = {}  # of the runs seen so far; a run's kind never changes
         dialect = db.engine.dialect
-        self._finish_final = PreparedStatement(sql.FINISH_AND_DROP_PAYLOAD, dialect)
-        self._finish_keeping = PreparedStatement(sql.FINISH, dialect)
+        self._finish = PreparedStatement(sql.FINISH, dialect)
+        self._insert_payloads = PreparedStatement(sql.INSERT_PAYLOADS, dialect, ("item_id", "payload"))
+        self._drop_payloads = PreparedStatement(sql.DROP_PAYLOADS, dialect)
         self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
         self._release = PreparedStatement(sql.RELEASE, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
@@ -105,6 +108,7 @@ class SqlStore:
             "id": self._run_ids.new(now),
             "mode": new.mode.value,
             "priority": int(new.priority),
+            "budget": None if new.budget is None else str(new.budget),
             "status": RunStatus.PENDING.value,
             "planned": 0,
             "planning_complete": False,
@@ -185,6 +189,14 @@ class SqlStore:
             NotFound: no run has this identifier.
         """
         self._update_run(run_id, {"fallbacks": [dataclasses.asdict(fallback) for fallback in fallbacks]})
+
+    def set_run_budget(self, run_id: str, budget: Budget | None) -> None:
+        """Says what the next sessions of a run may spend, with what was spent before; None: as much as it takes.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, {"budget": None if budget is None else str(budget)})
 
     def end_run(self, report: RunReport) -> None:
         """Stores how a session of a run ended, and settles what was asked of the run meanwhile.
@@ -296,7 +308,6 @@ class SqlStore:
         """
         if not specs:
             return 0
-        rows = self._new_rows(run_id, specs, parent_id=None)
         further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
         is_open = sql.RUNS.c.requested.is_distinct_from(RunRequest.CANCEL.value)
         count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id, is_open).values(planned=further)
@@ -306,7 +317,7 @@ class SqlStore:
             if connection.execute(count).rowcount != 1:
                 _require_run(session, run_id)
                 return 0
-            return len(connection.execute(self._insert_new_items, rows).all())
+            return self._insert_items(connection, run_id, specs, parent_id=None)
 
         return self._db.write_with_lock(insert)
 
@@ -405,22 +416,19 @@ class SqlStore:
         for completion in completions:
             if completion.outcome.children:
                 claim = completion.claim
-                children = self._new_rows(claim.run_id, completion.outcome.children, parent_id=claim.item_id)
-                connection.execute(self._insert_new_items, children)
+                self._insert_items(connection, claim.run_id, completion.outcome.children, parent_id=claim.item_id)
         self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
         return [True] * len(completions)
 
     def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
         """Writes the items' new states; False where one of them is no longer held."""
         now = self._clock()
-        dropping: list[dict[str, Any]] = []
-        keeping: list[dict[str, Any]] = []
-        for completion in completions:
-            keeps = self._keep_payloads or completion.status in {ItemStatus.PENDING, ItemStatus.DEAD}
-            (keeping if keeps else dropping).append(_ended(completion, now))
-        written = self._finish_final.execute(connection, dropping)
-        written += self._finish_keeping.execute(connection, keeping)
-        return written == len(completions)
+        rows = [_ended(completion, now) for completion in completions]
+        if self._finish.execute(connection, rows) != len(completions):
+            return False
+        if not self._keep_payloads:
+            self._drop_payloads.execute(connection, [row for row in rows if row["new_status"] not in _NEED_PAYLOAD])
+        return True
 
     def _write_records(self, connection: sa.Connection, completions: Sequence[Completion]) -> None:
         by_kind: dict[str, list[ItemRecords]] = {}
@@ -446,26 +454,20 @@ class SqlStore:
         elif any(item.records for item in items):
             raise PermanentError(f"Nobody writes the records of kind {kind!r}.")
 
-    def _new_rows(self, run_id: str, specs: Iterable[ItemSpec], parent_id: int | None) -> list[dict[str, Any]]:
+    def _insert_items(
+        self, connection: sa.Connection, run_id: str, specs: Sequence[ItemSpec], parent_id: int | None
+    ) -> int:
+        """Writes those items, with their payloads, whose keys the run does not have yet; returns how many."""
         now = self._clock()
-        return [self._new_row(spec, now) | {"run_id": run_id, "parent_id": parent_id} for spec in specs]
+        rows = [_new_row(run_id, spec, parent_id, now) for spec in specs]
+        new = connection.execute(self._insert_new_items, rows).all()
+        payloads = {spec.key: self._payload(spec) for spec in reversed(specs)}  # of specs of one key the first counts
+        found = [{"item_id": item_id, "payload": payloads[key]} for item_id, key in new]
+        self._insert_payloads.execute(connection, [row for row in found if row["payload"] is not None])
+        return len(new)
 
-    def _new_row(self, spec: ItemSpec, now: datetime) -> dict[str, Any]:
-        skipped = spec.skip_reason is not None
-        return {
-            "key": spec.key,
-            "position": encode_position(spec.position),
-            "stage": spec.stage,
-            "status": (ItemStatus.SKIPPED if skipped else ItemStatus.PENDING).value,
-            "skip_reason": spec.skip_reason,
-            "payload": None if skipped and not self._keep_payloads else spec.payload,
-            "attributes": spec.attributes,
-            "attempts_started": 0,
-            "failures": 0,
-            "losses": 0,
-            "created_at": now,
-            "finished_at": now if skipped else None,
-        }
+    def _payload(self, spec: ItemSpec) -> bytes | None:
+        return spec.payload if spec.skip_reason is None or self._keep_payloads else None
 
     def _kind(self, run_id: str) -> str:
         if run_id not in self._kinds:
@@ -499,9 +501,9 @@ class SqlStore:
         with self._db.read() as session:
             summed: Any = session.execute(sums).one()
             by_class: dict[str, int] = dict(session.execute(errors).all())
-        requests, prompt, completion, cached, seconds, cost, hits, attempts, priced = summed
+        requests, prompt, completion, cached, seconds, cost, hits, size, attempts, priced = summed
         known_cost = float(cost) if priced == attempts else None
-        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits))
+        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
         return Totals(usage, float(seconds), attempts, by_class)
 
     def next_due(self, run_id: str) -> datetime | None:
@@ -528,6 +530,7 @@ _SUMMED = (
     "duration_seconds",
     "cost_usd",
     "cache_hits",
+    "prompt_bytes",
 )
 
 
@@ -543,7 +546,27 @@ def _run(row: RunRow) -> Run:
     values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
     values["requested"] = None if row.requested is None else RunRequest(row.requested)
     values["fallbacks"] = tuple(Fallback(**fallback) for fallback in row.fallbacks or ())
+    values["budget"] = None if row.budget is None else Budget.parse(row.budget)
     return Run(run_id=row.id, **values)
+
+
+def _new_row(run_id: str, spec: ItemSpec, parent_id: int | None, now: datetime) -> dict[str, Any]:
+    skipped = spec.skip_reason is not None
+    return {
+        "run_id": run_id,
+        "parent_id": parent_id,
+        "key": spec.key,
+        "position": encode_position(spec.position),
+        "stage": spec.stage,
+        "status": (ItemStatus.SKIPPED if skipped else ItemStatus.PENDING).value,
+        "skip_reason": spec.skip_reason,
+        "attributes": spec.attributes,
+        "attempts_started": 0,
+        "failures": 0,
+        "losses": 0,
+        "created_at": now,
+        "finished_at": now if skipped else None,
+    }
 
 
 def _held(claim: Claim) -> dict[str, Any]:
@@ -585,6 +608,7 @@ def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
         "cached_tokens": usage.cached_tokens,
         "cost_usd": usage.cost_usd,
         "cache_hits": usage.cache_hits,
+        "prompt_bytes": usage.prompt_bytes,
     }
 
 

@@ -55,7 +55,7 @@ class Lottery:
             return self._certain
         chances = self._chances(f"{subtree}:{count}")
         faults = self._faults
-        is_slow = chances[10] < faults.slow
+        is_slow = faults.slow > 0 and self.chance(f"slow:{subtree}:{count}") < faults.slow
         return Draw(
             fate=_fate(faults, chances),
             cut=0.2 + 0.6 * chances[4] if chances[5] < faults.truncate else 1.0,
@@ -81,8 +81,8 @@ class Lottery:
         return self._chances(what)[0]
 
     def _chances(self, what: str) -> list[float]:
-        digest = blake2b(f"{self._seed}:{what}".encode(), digest_size=44).digest()
-        return [int.from_bytes(digest[start : start + 4]) / _RANGE for start in range(0, 44, 4)]
+        digest = blake2b(f"{self._seed}:{what}".encode(), digest_size=40).digest()
+        return [int.from_bytes(digest[start : start + 4]) / _RANGE for start in range(0, 40, 4)]
 
     def _factor(self, one: float, other: float) -> float:
         """Lognormal with mean 1: exp(sigma * z - sigma^2 / 2), z normal by Box and Muller."""

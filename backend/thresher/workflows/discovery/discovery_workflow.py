@@ -12,6 +12,7 @@ from typing import Any
 from thresher.core.errors import AnswerTruncated, NothingMatched, PromptTooLong, StateConflict
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Claim, ItemSpec, Mode, NewRun, Outcome, Run
+from thresher.llm.client import ModelRequest
 from thresher.workflows.discovery.batch_reader import BatchLimits, BatchReader
 from thresher.workflows.discovery.configurations import NodeConfiguration, applicable
 from thresher.workflows.discovery.node_facts import NodeFact
@@ -115,6 +116,12 @@ class DiscoveryWorkflow:
         if not found:
             raise NothingMatched(_no_match(document, texts, limits))
 
+    def prompts(self, run: Run) -> Iterator[tuple[ItemSpec, ModelRequest | None]]:
+        """Streams what would be asked about each planned item; None where nothing would be. See ``plan``."""
+        for spec in self.plan(run):
+            skipped = spec.skip_reason is not None
+            yield spec, None if skipped else self._reader(_path(spec), run).question(_node(spec))
+
     def process(self, claim: Claim, context: AttemptContext) -> Outcome:
         """Reads one subtree; one that is too large for the model's answer becomes several."""
         node = _node(claim)
@@ -207,7 +214,7 @@ def _spec(subtree: Subtree, disabled: frozenset[str] | set[str]) -> ItemSpec:
     )
 
 
-def _path(claim: Claim) -> str:
+def _path(claim: Claim | ItemSpec) -> str:
     return str(claim.attributes.get("path", ""))
 
 
@@ -222,7 +229,7 @@ def _outcome(fact: NodeFact) -> Outcome:
     return Outcome(result=result, records=[fact.to_record()] if facts else ())
 
 
-def _node(claim: Claim) -> Node:
+def _node(claim: Claim | ItemSpec) -> Node:
     section_path = claim.key.partition("#")[0]
     ordinal, shells = claim.attributes.get("ordinal", 1), claim.attributes.get("shells", {})
     return Node(

@@ -41,7 +41,7 @@ class NodeFact:
     @property
     def fields_grounded(self) -> int:
         """How many fields are proved."""
-        return sum(1 for field in self.fields if field.grounded)
+        return [field.grounded for field in self.fields].count(True)
 
     def to_record(self) -> dict[str, Any]:
         """The row as persistence stores it."""

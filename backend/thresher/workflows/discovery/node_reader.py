@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from lxml import etree
@@ -121,6 +122,11 @@ class NodeReader:
         context.raise_if_stopping()
         return self.fact(seen, self.ladder.ask(self.client, request, self.validated, context).value)
 
+    def question(self, node: Node) -> ModelRequest | None:
+        """What is asked of the model about a subtree; None where it holds nothing to read."""
+        seen = self.see(node)
+        return self.request(seen) if seen.evidence.leaves else None
+
     def request(self, seen: Seen) -> ModelRequest:
         """The question about one subtree."""
         return ModelRequest(
@@ -131,6 +137,8 @@ class NodeReader:
             max_output_tokens=self.bounds.max_tokens,
             temperature=self.bounds.temperature,
             examples=self._prompt.examples,
+            # Not what was read before values were hidden, nor by the numbers that a shell's children have elsewhere.
+            evidence=None if seen.hidden.count or seen.node.shells else seen.evidence,
         )
 
     def validated(self, text: str) -> NodeAnswer | RecordAnswer:
@@ -285,16 +293,28 @@ def _context_lines(document: Mapping[str, str | None]) -> str:
 
 
 def _grounded(answers: Sequence[ValueAnswer], evidence: Evidence, hidden: Pseudonyms) -> tuple[FactValue, ...]:
-    """Every value looked up at its path, after hidden values have been put back."""
-    values = []
+    """Every value looked up at its path, after hidden values have been put back.
+
+    Nearly all of them are written as they stand: those are found without a call.
+    """
+    values, exact = [], evidence.first_at
     for answer in answers:
         name, value, path = answer["name"], answer["value"], answer["path"]
-        if "[" in value:
+        if "_" in value:  # every pseudonym has one
             value = hidden.restore(value)
-        if "[" in path:
+        if "_" in path:
             path = hidden.restore(path)
+        if not name.isascii() or "\0" in name:
+            name = storable(name)
+        leaf = exact.get(path)
+        if leaf is not None and leaf.value == value:  # text of the document, which every database takes
+            values.append(_fact_value((name, value, leaf.source_path, True)))
+            continue
         is_proved, place = ground(value, path, evidence)
-        if not is_proved:  # else they are text of the document, which every database takes
+        if not is_proved:
             value, place = storable(value), storable(place)
-        values.append(FactValue(storable(name), value, place, is_proved))
+        values.append(_fact_value((name, value, place, is_proved)))
     return tuple(values)
+
+
+_fact_value = partial(tuple.__new__, FactValue)  # a third of what its own constructor takes, which is Python

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from thresher.engine.work import JsonValue, Run, RunReport
+from thresher.engine.budget import Budget, Spending
+from thresher.engine.work import JsonValue, Run, RunReport, Usage
 from thresher.persistence.repositories.node_facts import FactCounts
 
 
@@ -54,5 +55,17 @@ def summarize(
         "cache_hits": usage.cache_hits,
         "tokens": usage.prompt_tokens + usage.completion_tokens,
         "cost_usd": None if usage.cost_usd is None else round(usage.cost_usd, 6),
+        **_budget(run.budget, usage),
         "errors": list(errors),
+    }
+
+
+def _budget(budget: Budget | None, usage: Usage) -> dict[str, Any]:
+    """``budget`` and, in its unit, ``spent``; both null without a budget."""
+    if budget is None:
+        return {"budget": None, "spent": None}
+    spent = budget.spent_of(Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd))
+    return {
+        "budget": {"amount": float(budget.amount), "unit": budget.unit.value},
+        "spent": None if spent is None else round(spent, 6),
     }

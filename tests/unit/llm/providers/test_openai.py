@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import socket
 import subprocess
@@ -31,13 +32,20 @@ from thresher.core.errors import (
 )
 from thresher.llm.client import ModelRequest
 from thresher.llm.prices import Prices
-from thresher.llm.providers.openai import AzureServer, Connections, OpenAIClient, OpenAIServer
+from thresher.llm.providers.openai import Connections, OpenAIClient
+from thresher.llm.providers.preparation import AzureServer, OpenAIServer
 from thresher.llm.schema import ResponseSchema
 
 HANG = b"hang"
 TRICKLE = b"trickle"
 CUT = b"<the connection ends here>"
 KEY = "sk-a-secret-key"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _sdk_is_loaded() -> None:
+    """So that no client here starts a process of its own for it: test_preparation.py looks at that."""
+    importlib.import_module("openai")
 
 
 class Answer(BaseModel):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -8,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from thresher.core.errors import PermanentLLMError
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelClient, ModelReply, ModelRequest
-from thresher.llm.providers.structural import StructuralClient
+from thresher.llm.evidence import Evidence
+from thresher.llm.providers.structural import StructuralClient, parse_subtree
 from thresher.llm.schema import RecordSchema, ResponseSchema
 
 
@@ -46,6 +48,13 @@ def test_reply_is_the_answer_asked_for_at_no_cost() -> None:
         ("City", "Tromsø", "City"),
     ]
     assert (reply.finish_reason, reply.model, reply.usage) == ("stop", "structural", Usage())
+
+
+def test_a_subtree_that_was_read_already_is_answered_the_same() -> None:
+    subtree = "<Pax ID='P1'><City>Oslo</City><City>Bergen</City><PaxRef>P2</PaxRef></Pax>"
+    request = ModelRequest("system", subtree, subtree, ResponseSchema.of_model(Answer), max_output_tokens=16)
+    known = replace(request, evidence=Evidence.of(parse_subtree(subtree)))
+    assert StructuralClient().complete(known) == StructuralClient().complete(request)
 
 
 def test_nothing_leaves_the_machine_and_the_provider_says_its_name() -> None:

@@ -19,7 +19,8 @@ import pytest
 
 from thresher.core.errors import PermanentLLMError, TransientLLMError
 from thresher.llm.providers import transport as module
-from thresher.llm.providers.transport import CurlTransport, Response, Template
+from thresher.llm.providers.preparation import Template
+from thresher.llm.providers.transport import CurlTransport, Response
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 KEY = "Bearer sk-secret"
@@ -40,7 +41,7 @@ class Server:
 
     def template(self, scheme: str = "http", method: str = "GET") -> Template:
         address = f"{scheme}://localhost:{self.port}"
-        return Template(method, f"{address}/v1", [f"authorization: {KEY}"], address)
+        return Template(method, f"{address}/v1", (f"authorization: {KEY}",), address)
 
     def serve(self) -> None:
         with suppress(OSError):
@@ -243,7 +244,8 @@ def test_closing_waits_for_nobody_and_leaves_nothing_open() -> None:
 def test_an_interrupt_ends_a_request_of_the_main_thread_at_once() -> None:
     code = """
 import sys
-from thresher.llm.providers.transport import CurlTransport, Template
+from thresher.llm.providers.preparation import Template
+from thresher.llm.providers.transport import CurlTransport
 print("asking", flush=True)
 try:
     CurlTransport(1).send(Template("GET", sys.argv[1], [], "there"), b"", 60.0)

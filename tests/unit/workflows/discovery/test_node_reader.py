@@ -121,6 +121,19 @@ def test_a_subtree_without_personal_data_is_sent_as_it_is_written() -> None:
     assert not fact.pii_masked
 
 
+def test_a_subtree_is_read_once_unless_what_is_sent_says_something_else() -> None:
+    client = Echo()
+    masking = NodeReader(client, masker=Masker())
+    masking.read(node(PAX), Attempt())
+    masking.read(node("<Leg><Mileage>12</Mileage></Leg>"), Attempt())
+    masking.read(node("<Leg><Mileage>12</Mileage></Leg>", {".": {"Mileage": 3}}), Attempt())
+    personal, plain, piece = (request.evidence for request in client.seen)
+    assert personal is None, "it was read before the values were hidden"
+    assert plain is not None
+    assert [leaf.value for leaf in plain.leaves] == ["12"]
+    assert piece is None, "a shell's children are counted in the source"
+
+
 def test_a_subtree_that_says_nothing_is_not_asked_about() -> None:
     client, attempt = Echo(), Attempt()
     fact = NodeReader(client).read(node("<Pax><Empty/><!-- x --></Pax>"), attempt)

@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from thresher.workflows.discovery.subtrees.limits import Limits
 from thresher.workflows.discovery.subtrees.matching import State
 from thresher.workflows.discovery.subtrees.paths import NDC_PREFIX, SubtreePath
+from thresher.workflows.discovery.subtrees.sibling_runs import (
+    SiblingRuns,
+    first_element,
+    first_markup,
+    local_name,
+)
 from thresher.workflows.discovery.subtrees.window import Window
 
 _RAW_NAME = re.compile(rb"<([^\s/>]+)")
@@ -15,10 +21,6 @@ MORE = -1
 """The answer where more of the document must be read first."""
 _MAX_NAMES = 64
 _MAX_KEPT = 1_024
-_MAX_LOOKS = 12
-_SLASH = ord("/")
-_AFTER_NAME = b" \t\r\n/>"
-_BEFORE_NAME = b"<:_/"  # the underscore ends "IATA_", the slash begins an end tag with blanks before its ">"
 # At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
 _MAX_STRIDE = 16
 
@@ -41,6 +43,7 @@ class Skipper:
         self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
         self._until_sample = 1
         self._stride = 1
+        self._runs = SiblingRuns(limits)
 
     def learn(self, window: Window, start: int) -> None:
         """Notes the name, as written, of a target: more of them may follow."""
@@ -81,9 +84,8 @@ class Skipper:
         inner = self._inner_names(state, name)
         if inner is None:
             return None
-        for each in inner:
-            if each in inside and _holds_element(inside, each):
-                return None
+        if first_element(inside, inner, 0, len(inside)) < len(inside):
+            return None
         return base + end + len(closing)
 
     def siblings(self, window: Window, at: int, target: tuple[bytes, int], state: State) -> list[tuple[int, int]]:
@@ -91,37 +93,13 @@ class Skipper:
 
         They have its name and no namespaces of their own; as far as they are in the window and can be taken whole.
         """
-        name, depth = target
-        inner = self._inner_names(state, name)
-        if inner is None or self._starts is None or self._is_sampled():
+        inner = self._inner_names(state, target[0])
+        if inner is None or self._is_sampled():
             return []
-        data, base, closing = window.data, window.start, b"</" + name + b">"
-        places = []
-        end = first = at - base
-        start = self._starts.search(data, end)
-        while start is not None and start[1] == name and not data[end : start.start()].strip():
-            begin, following = start.start(), self._starts.search(data, start.end())
-            stop = data.find(closing, start.end(), following.start() if following else len(data))
-            if stop < 0 or not self._is_simple(data[begin:stop], depth):
-                break
-            end = stop + len(closing)
-            places.append((base + begin, base + end))
-            start = following
-        inside, own = data[first:end], _local(name)
-        if re.search(rb"</%s[ \t\r\n]" % re.escape(name), inside):
-            return []  # an end tag written otherwise: the one found may be that of an element around
-        others = any(_holds_element(inside, each) for each in inner if each != own)
-        return [] if others or _is_written_otherwise(inside, name, own) else places
-
-    def _is_simple(self, element: bytes, depth: int) -> bool:
-        """Whether an element (without its end tag) is neither empty, nor large, nor declares namespaces itself."""
-        end_of_tag = element.find(b">")
-        return (
-            len(element) < self._limits.max_subtree_bytes
-            and element[end_of_tag - 1] != _SLASH
-            and element.find(b"xmlns", 0, end_of_tag) < 0
-            and self._is_plain(element, depth)
-        )
+        own, base = local_name(target[0]), window.start
+        others = [each for each in inner if each != own]
+        found = self._runs.find(window.data, at - base, target, others)
+        return [(base + start, base + end) for start, end in found]
 
     def note_new_names(self, *, are_new: bool) -> None:
         """Tells whether the last target read element by element had names not seen before: then look often."""
@@ -132,7 +110,7 @@ class Skipper:
 
         A level takes at least 7 bytes (``<a></a>``), an attribute 5; most targets are too short to be counted.
         """
-        if (b"!" in inside and b"<!" in inside) or (b"?" in inside and b"<?" in inside):
+        if first_markup(inside, 0, len(inside)) < len(inside):
             return False
         levels, attributes = self._limits.max_depth - depth, self._limits.max_attributes
         if len(inside) >= 7 * levels and inside.count(b"</") >= levels:
@@ -154,36 +132,6 @@ class Skipper:
                 self._inner.clear()
             wanted = {self._paths[number].steps[step].local for number, step in state.places}
             names = {local.removeprefix(NDC_PREFIX).encode() for local in wanted}
-            names.add(_local(name))
+            names.add(local_name(name))
             self._inner[key] = None if "*" in wanted else tuple(sorted(names))
         return self._inner[key]
-
-
-def _local(name: bytes) -> bytes:
-    return name.rpartition(b":")[2].removeprefix(NDC_PREFIX.encode())
-
-
-def _holds_element(inside: bytes, name: bytes) -> bool:
-    """Whether a tag of this local name may stand in some markup; True where it is not clear soon."""
-    at = -1
-    for _ in range(_MAX_LOOKS):
-        at = inside.find(name, at + 1)
-        if at < 0:
-            return False
-        before, after = inside[at - 1 : at], inside[at + len(name) : at + len(name) + 1]
-        if after in _AFTER_NAME and before in _BEFORE_NAME:
-            return True
-    return True
-
-
-def _is_written_otherwise(inside: bytes, name: bytes, own: bytes) -> bool:
-    """Whether some markup may hold an element of a local name with another prefix than in ``name``."""
-    here = b"<" + name
-    for before in (b"<", b":", b"_"):
-        variant = before + own
-        if here.endswith(variant):
-            if before != b"<" and inside.count(variant) != inside.count(here) + inside.count(b"/" + name):
-                return True
-        elif variant in inside:
-            return True
-    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from thresher.workflows.discovery.subtrees.base64_text import MIN_CHARACTERS
 from thresher.workflows.discovery.subtrees.limits import Limits
@@ -29,7 +29,7 @@ class _Frame:
     state: State
     scope: Scope
     declared: Mapping[bytes, bytes]
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int]
     target: _Target | None = None
 
 
@@ -72,11 +72,12 @@ class _Splitting:
     def __init__(self, document: SourceDocument, paths: Sequence[SubtreePath], limits: Limits) -> None:
         self._document = document
         self._limits = limits
+        self._deepest = limits.max_depth
         self._matcher = Matcher(paths)
         self._parser = GuardedParser(document.name, limits)
         self._parser.handle(self._on_start, self._on_end, self._on_declaration)
         self._window = Window(document.encoding)
-        self._stack = [_Frame("", self._matcher.start, EMPTY_SCOPE, {})]
+        self._stack = [_Frame("", self._matcher.start, EMPTY_SCOPE, {}, {})]
         self._below = 0  # how many elements are open below the innermost frame, where nothing can match
         self._pending: dict[str, str] = {}  # namespaces declared by the element about to start
         self._targets: list[_Target] = []
@@ -147,38 +148,38 @@ class _Splitting:
         places = self._skipper.siblings(self._window, self._at, (name, target.depth), state)
         if not places:
             return
-        end = places[-1][1]
-        self._parser.check(self._window.slice(self._at, end))
+        first, end = self._at, places[-1][1]
+        self._parser.check(self._window.slice(first, end))
         self._pending.clear()
         self._at = end
-        parent = self._stack[-1]
-        name_end = len(name) + 1
+        same = _same_for_all(self._stack[-1].declared, self._window.slice(first, end))
         for start, stop in places:
-            written = self._window.slice(start, stop)
-            declared = needed(parent.declared, written)
-            sibling = self._next_sibling(target, parent, start)
-            if len(written) + len(declared) > self._limits.max_subtree_bytes or _has_long_run(written):
-                self._end_target(sibling, stop)
-            else:
-                xml = written[:name_end] + declared + written[name_end:]
-                place = (sibling.source_start, self._window.source_offset(stop))
-                self._ready.append(self._subtree(sibling, xml, place))
+            self._take_sibling(target, (len(name) + 1, same), start, stop)
 
-    def _next_sibling(self, target: _Target, parent: _Frame, start: int) -> _Target:
-        """Makes of a target that has ended the one beside it; nobody else holds it any more."""
-        counts, local, matched = parent.counts, target.node_type, target.matched
+    def _take_sibling(self, like: _Target, head: tuple[int, bytes | None], start: int, stop: int) -> None:
+        """Takes an element beside one that was matched. ``head``: the length of ``<name``, what to declare behind it.
+
+        This is done for nearly every subtree of a large document, so it is written out.
+        """
+        window, parent, local, matched = self._window, self._stack[-1], like.node_type, like.matched
+        written = window.data[start - window.start : stop - window.start]
+        behind, declared = head
+        if declared is None:
+            declared = needed(parent.declared, written)
+        counts, ordinals = parent.counts, self._ordinals
         index = counts[local] = counts[local] + 1
         counts["*"] += 1
-        self._ordinals[matched] += 1
-        target.ordinal = self._ordinals[matched]
-        target.number = self._matched
-        self._matched += 1
-        target.section_path = f"{parent.path}/{local}[{index}]"
-        target.start = start
-        target.source_start = self._window.source_offset(start)
-        target.declared = parent.declared
-        target.cutter = None
-        return target
+        ordinal = ordinals[matched] = ordinals[matched] + 1
+        number, self._matched = self._matched, self._matched + 1
+        path, place, size = f"{parent.path}/{local}[{index}]", window.source_offset(start), len(written) + len(declared)
+        if size > self._limits.max_subtree_bytes or (size > MIN_CHARACTERS and _has_long_run(written)):
+            depth, around = like.depth, parent.declared
+            sibling = _Target(like.path, matched, path, local, ordinal, number, depth, start, place, around)
+            self._end_target(sibling, stop)
+            return
+        xml = (written[:behind] + declared + written[behind:]).decode()
+        ends = (place, window.source_offset(stop)) if window.has_source_offsets else None
+        self._ready.append(Subtree(like.path, path, local, ordinal, number, like.depth, xml, size, ends))
 
     def _let_go(self) -> None:
         """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
@@ -197,34 +198,35 @@ class _Splitting:
         self._pending[prefix or ""] = uri or ""
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
-        self._bound(attributes)
-        frame = self._stack[-1]
+        stack = self._stack
+        if attributes or len(stack) + self._below > self._deepest:
+            self._bound(attributes)
+        frame = stack[-1]
         if self._below or not frame.state.places:
             self._below += 1
             self._pending.clear()
             return
         counts = frame.counts
-        transition = self._matcher.transition(frame.state, name)
+        transition = frame.state.transitions.get(name) or self._matcher.transition(frame.state, name)
         local = transition.local
         index = counts[local] = counts.get(local, 0) + 1
         counts["*"] = counts.get("*", 0) + 1
-        may_repeat = not transition.undecided and len(self._stack) > 1
+        may_repeat = not transition.undecided and len(stack) > 1
         if transition.undecided:
             transition = self._matcher.decide(frame.state, transition, counts, attributes)
-        path = f"{frame.path}/{local}[{index}]" if len(self._stack) > 1 else f"/{local}"
-        self._push(path, transition.state or self._matcher.start)
+        path = f"{frame.path}/{local}[{index}]" if len(stack) > 1 else f"/{local}"
+        state = transition.state or self._matcher.start
+        if self._pending:
+            self._push_declaring(path, state)
+        else:
+            stack.append(_Frame(path, state, frame.scope, frame.declared, {}))
         if transition.matched >= 0:
             self._open_target(local, transition.matched, may_repeat=may_repeat)
-        if self._pending:
-            self._pending.clear()
+        self._pending.clear()
 
-    def _push(self, path: str, state: State) -> None:
-        frame = self._stack[-1]
-        scope, declared = frame.scope, frame.declared
-        if self._pending:
-            scope = widen(scope, self._pending)
-            declared = declarations(scope)
-        self._stack.append(_Frame(path, state, scope, declared))
+    def _push_declaring(self, path: str, state: State) -> None:
+        scope = widen(self._stack[-1].scope, self._pending)
+        self._stack.append(_Frame(path, state, scope, declarations(scope), {}))
 
     def _open_target(self, local: str, matched: int, *, may_repeat: bool) -> None:
         """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
@@ -315,6 +317,13 @@ class _Splitting:
         for piece in cutter.feed(self._window.slice(target.fed, end)):
             self._ready.append(self._cut(target, piece))
         target.fed = max(end, target.fed)
+
+
+def _same_for_all(declared: Mapping[bytes, bytes], run: bytes) -> bytes | None:
+    """What every subtree of a run is to declare; None where that depends on the prefixes that each uses."""
+    if any(prefix and prefix in run for prefix in declared):
+        return None
+    return declared.get(b"", b"")
 
 
 def _has_long_run(written: bytes) -> bool:

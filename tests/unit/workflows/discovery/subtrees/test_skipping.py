@@ -32,6 +32,10 @@ ODD = [
     "<Pax><?x </Pax>?></Pax>",
     "<Pax k='/>'>a</Pax>",
     "<Pax k='>'/>",
+    "<Pax k='Pax '>a</Pax>",
+    "<Pax k='a>b' l='Pax/'>Pax and Pax/ in text, Pax&gt;</Pax>",
+    "<Pax><Order/>Order here</Pax>",
+    "<Pax><Orders><x:Order k='1'>y</x:Order></Orders></Pax>",
     "<Pax xmlns='urn:own'><Pax/></Pax>",
     "<Pax xmlns:x='urn:own'><x:y/></Pax>",
     "<Pax><y xmlns='urn:z'/></Pax>",
@@ -49,7 +53,19 @@ ODD = [
 @given(
     parts=st.lists(st.one_of(st.just(PLAIN), st.just(f" {PLAIN}\n"), st.sampled_from(ODD)), min_size=3, max_size=30),
     path=st.sampled_from(
-        ["L/Pax", "/r/L/Pax", "//Pax", "IATA_Pax", "{urn:x}Pax", "Pax[2]", "/r/*/*", "L/*", "L/x:PaxID", "Pax[@k='1']"]
+        [
+            "L/Pax",
+            "/r/L/Pax",
+            "//Pax",
+            "IATA_Pax",
+            "{urn:x}Pax",
+            "Pax[2]",
+            "/r/*/*",
+            "L/*",
+            "L/x:PaxID",
+            "Pax[@k='1']",
+            "//Pax|//Order|//Orders",
+        ]
     ),
     chunk=st.sampled_from([40, 333, 100_000]),
     written=st.sampled_from(WRITTEN),
@@ -63,9 +79,10 @@ def test_reading_past_targets_changes_nothing(
     small = Limits(max_subtree_bytes=1_024)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "CHUNK_BYTES", chunk)
-        quick = split_bytes(content, path, limits=small)
+        paths = path.split("|")
+        quick = split_bytes(content, *paths, limits=small)
         patch.setattr(Skipper, "next_start", lambda _self, window, _at: (-1, window.end, b""))
-        assert quick == split_bytes(content, path, limits=small)
+        assert quick == split_bytes(content, *paths, limits=small)
 
 
 def test_plain_siblings_are_read_past(split_bytes: SplitBytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +97,13 @@ def test_plain_siblings_are_read_past(split_bytes: SplitBytes, monkeypatch: pyte
     monkeypatch.setattr(Skipper, "siblings", counted)
     assert len(split_bytes(f"<r><L>{PLAIN * 5_000}</L></r>", "L/Pax")) == 5_000
     assert sum(taken) > 4_500
+
+
+def test_an_empty_element_does_not_close_the_element_of_its_name_around(split_bytes: SplitBytes) -> None:
+    """The end tag behind it is that of its parent, even where a ``>`` within it hides that it is empty."""
+    content = f"<r><Pax>{PLAIN * 20}<Pax k='>'/></Pax><L>{PLAIN}</L></r>"
+    found = [each.section_path for each in split_bytes(content, "/r/Pax/Pax", "/r/L/Pax")]
+    assert found == [*(f"/r/Pax[1]/Pax[{n}]" for n in range(1, 22)), "/r/L[1]/Pax[1]"]
 
 
 @pytest.mark.parametrize("bad", ["<Pax><a></Pax>", "<Pax>&no;</Pax>", "<Pax k=1></Pax>", "<Pax><p:a/></Pax>", "</L>"])
