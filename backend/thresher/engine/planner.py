@@ -57,7 +57,7 @@ class Planner:
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
-            log.warning("no thread can be started to plan beside the work: all is planned first", reason=str(error))
+            log.warning("thread not started", purpose="planning", error=type(error).__name__, reason=str(error))
             self._plan(control, emit, bounded=False)
             yield
             return

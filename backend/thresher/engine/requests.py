@@ -36,7 +36,9 @@ def requests_heeded(store: Store, run_id: str, control: RunControl) -> Iterator[
     try:
         thread.start()
     except (RuntimeError, MemoryError) as error:
-        log.warning("no thread can be started to look for requests to pause or cancel", reason=str(error))
+        log.warning(
+            "thread not started", purpose="requests to pause or cancel", error=type(error).__name__, reason=str(error)
+        )
         yield
         return
     try:

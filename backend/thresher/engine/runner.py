@@ -481,7 +481,7 @@ class _Session:
         try:
             keeper.start()
         except (RuntimeError, MemoryError) as error:
-            log.warning("no thread can be started to renew leases: they end while a node takes long", reason=str(error))
+            log.warning("thread not started", purpose="leases", error=type(error).__name__, reason=str(error))
             yield
             return
         try:

@@ -17,7 +17,8 @@ RESULT: dict[str, Any] = {
     "nodes_failed": 0, "nodes_cancelled": 0, "priority": "normal",
     "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
     "elapsed_seconds": 20.0, "item_seconds_sum": 180.0, "speedup": 9.0, "peak_concurrency": 10, "requests": 11,
-    "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "errors": [], "fallbacks": [],
+    "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "budget": None, "spent": None, "errors": [],
+    "fallbacks": [],
 }  # fmt: skip
 
 

@@ -87,7 +87,7 @@ class ThreadsExecutor:
             if not self._has_threads:
                 self._forget_all()
                 raise ModeUnavailable(f"{error or 'out of memory'}") from error
-            log.warning("no further worker thread can be started", reason=str(error), wanted=self.workers)
+            log.warning("thread not started", purpose="work", error=type(error).__name__, reason=str(error))
         else:
             self._has_threads = True
 
