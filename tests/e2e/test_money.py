@@ -145,7 +145,8 @@ def test_show_tells_the_costs_by_path_and_those_of_failed_tries(thresher_on: Thr
     nodes = "".join(f"<a><v>{n}</v></a><b><w>{n}{'.' * 200}</w></b>" for n in range(6))
     document.write_text(f"<l>{nodes}</l>", encoding="utf-8")
     with running_model_server(error_500=0.3, seed=3) as server:
-        environment = {**settings(server, tmp_path), "RETRY_BASE_SECONDS": "0.01"}
+        patient = {"RETRY_BASE_SECONDS": "0.01", "MAX_RETRIES": "50", "BREAKER_FAILURES": "1000"}
+        environment = settings(server, tmp_path) | patient
         done = thresher_on("discover", document, "-p", "a", "-p", "b", "--json", **environment)
         stats = server.stats()
         again = thresher_on("discover", document, "-p", "a", "-p", "b", "--json", **environment)

@@ -16,7 +16,7 @@ from test_discover import PAX, by_model, pax_document
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
 WORKERS = 4
-LONG = 600  # nodes: 45 s of work, more than any command takes to start on a busy machine
+LONG = 400  # nodes: 30 s of work, more than any command takes to start on a busy machine
 
 
 class Steered:

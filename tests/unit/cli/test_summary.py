@@ -126,3 +126,13 @@ def test_a_table_of_some_facts_says_how_many_more_there_are() -> None:
     assert "1 of 2,000 facts" in written(print_facts, [fact("/r/a[1]")], 2000)
     assert " facts," not in written(print_facts, [fact("/r/a[1]")], 1)
     assert written(print_facts, [], 0) == ""
+
+
+def test_a_budget_stands_beside_what_is_spent_of_it_and_the_way_on_where_it_is_used_up() -> None:
+    used_up = {"class": "BudgetExhausted", "count": 1, "message": "The budget ..."}
+    text = summary(status="paused", nodes_open=3, budget={"amount": 0.5, "unit": "USD"}, spent=0.4987, errors=[used_up])
+    assert "0.5000 USD, of which 0.4987 USD are spent" in text
+    assert "`thresher resume r1 --budget AMOUNT` goes on" in text
+    assert "20,000 tokens, of which 12,345 tokens are spent" in summary(
+        budget={"amount": 20000.0, "unit": "tokens"}, spent=12345
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyexpat
+import re
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -15,6 +16,8 @@ from thresher.workflows.discovery.subtrees.names import SEPARATOR
 # Above this an unfinished token is fed on only when it has doubled: older expat scans it anew at each call.
 _DOUBLING_FROM = 256 * 1024
 _PREDEFINED = "only &amp; &lt; &gt; &quot; and &apos; are known without a declaration"
+
+_VERSION = re.compile(r"1\.[0-9]+")
 
 StartHandler = Callable[[str, list[str]], None]
 EndHandler = Callable[[str], None]
@@ -53,6 +56,7 @@ class GuardedParser:
         expat.SkippedEntityHandler = self._refuse_skipped
         expat.AttlistDeclHandler = self._bound_default
         expat.StartDoctypeDeclHandler = self._note_doctype
+        expat.XmlDeclHandler = self._check_version
         return expat
 
     def handle(self, start: StartHandler, end: EndHandler, declaration: DeclarationHandler) -> None:
@@ -201,6 +205,16 @@ class GuardedParser:
             etree.fromstring(etree.tostring(element).replace(b" u=", b" xmlns:u="))
         except etree.XMLSyntaxError:
             self.refuse(f"the namespace {uri[:200]!r} is no valid URI")
+
+    def _check_version(self, version: str, *_: object) -> None:
+        """Expat takes any version, an empty one too; the standard and lxml ask for 1 and a point."""
+        if not _VERSION.fullmatch(version):
+            raise MalformedDocument(
+                f"{self._name} is not well-formed XML at line 1, column 1: it declares the version {version[:20]!r} of "
+                "XML. Declare 1.0.",
+                line=1,
+                column=1,
+            )
 
     def _note_doctype(self, _name: str, system_id: str | None, _public_id: str | None, _internal: bool) -> None:  # noqa: FBT001 - expat's signature
         self.is_unusual = self.is_unusual or system_id is not None

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from thresher.core.errors import ThresherError
+from thresher.core.errors import MalformedDocument, ThresherError
 from thresher.workflows.discovery.subtrees import Limits, Subtree, source
 
 SplitBytes = Callable[..., list[Subtree]]
@@ -239,3 +239,9 @@ def test_whatever_lxml_refuses_is_refused_and_nothing_else_fails(content: bytes,
         accepted = False
     if accepted:
         assert is_well_formed, content
+
+
+@pytest.mark.parametrize("version", ["", "x", "1", "1.0a", " 1.0", "2.0"])
+def test_a_version_that_lxml_refuses_is_refused(version: str, split_bytes: SplitBytes) -> None:
+    with pytest.raises(MalformedDocument):
+        split_bytes(f"<?xml version='{version}'?><r/>".encode(), "//*", limits=Limits())
