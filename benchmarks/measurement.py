@@ -31,6 +31,8 @@ CONFIGURED = (
     "RETRY_",
     "LOG_",
     "MASK_",
+    "PROCESSING_",
+    "BATCH_",
     "CACHE_",
 )
 MEGABYTE = 1_000_000

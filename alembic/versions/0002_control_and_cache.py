@@ -19,6 +19,9 @@ def upgrade() -> None:
     with op.batch_alter_table("runs") as runs:
         runs.add_column(sa.Column("requested", sa.Text(), nullable=True))
         runs.add_column(sa.Column("priority", sa.Integer(), server_default=sa.text("1"), nullable=False))
+        runs.add_column(sa.Column("fallbacks", sa.JSON(), nullable=True))
+        runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
+        runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'batch', 'sequential')")
         runs.add_column(sa.Column("budget", sa.Text(), nullable=True))
         runs.create_check_constraint(op.f("ck_runs_requested"), "requested IN ('pause', 'cancel')")
         runs.create_check_constraint(op.f("ck_runs_priority"), "priority BETWEEN 0 AND 2")
@@ -51,7 +54,11 @@ def downgrade() -> None:
     with op.batch_alter_table("attempts") as attempts:
         attempts.drop_column("prompt_bytes")
         attempts.drop_column("cache_hits")
+    op.execute("UPDATE runs SET mode = 'parallel' WHERE mode = 'batch'")
     with op.batch_alter_table("runs") as runs:
+        runs.drop_constraint(op.f("ck_runs_mode"), type_="check")
+        runs.create_check_constraint(op.f("ck_runs_mode"), "mode IN ('parallel', 'sequential')")
+        runs.drop_column("fallbacks")
         runs.drop_constraint(op.f("ck_runs_priority"), type_="check")
         runs.drop_constraint(op.f("ck_runs_requested"), type_="check")
         runs.drop_column("budget")

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from thresher.core.config import Provider, Settings
+from thresher.core.config import ProcessingMode, Provider, Settings
 from thresher.core.errors import BadConfiguration
 from thresher.engine.admission import ResourceLimits
 from thresher.engine.breaker import BreakerPolicy
+from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.gate import Resources
+from thresher.engine.modes import Modes, ModeWish
 from thresher.engine.progress import Listener
 from thresher.engine.resource_events import ResourceListener
 from thresher.engine.resource_log import ResourceLog
@@ -40,7 +42,14 @@ from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.costs import experience_with
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
-from thresher.workflows.discovery import AnswerBounds, DiscoveryWorkflow, Limits, NodeConfiguration, NodeReader
+from thresher.workflows.discovery import (
+    AnswerBounds,
+    BatchLimits,
+    DiscoveryWorkflow,
+    Limits,
+    NodeConfiguration,
+    NodeReader,
+)
 from thresher.workflows.discovery.discovery_workflow import KIND
 from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
 from thresher.workflows.discovery.node_reader import Ladder
@@ -79,21 +88,25 @@ def make_answers(settings: Settings, db: ThreadSafeDatabaseManager) -> CachedAns
     return CachedAnswers(db, settings.cache_max_mb * _MEGABYTE)
 
 
-def choose_mode(settings: Settings, *, sequential: bool = False) -> tuple[Mode, str]:
-    """How items are handed to workers, and why."""
+def choose_mode(settings: Settings, *, given: ProcessingMode | None = None, sequential: bool = False) -> ModeWish:
+    """How items are to be handed to workers, and who says so; ``given`` and ``sequential`` are of the command line."""
     if sequential:
-        return Mode.SEQUENTIAL, "--sequential was given"
+        return ModeWish(Mode.SEQUENTIAL, "--sequential was given")
     if not settings.enable_parallel_processing:
-        return Mode.SEQUENTIAL, "ENABLE_PARALLEL_PROCESSING is false"
-    return Mode.PARALLEL, "ENABLE_PARALLEL_PROCESSING is true"
+        return ModeWish(Mode.SEQUENTIAL, "ENABLE_PARALLEL_PROCESSING is false")
+    wanted = given or settings.processing_mode
+    if wanted is ProcessingMode.AUTO:
+        return ModeWish(None, "auto: not decided yet")
+    return ModeWish(Mode(wanted.value), f"--mode {wanted} was given" if given else f"PROCESSING_MODE is {wanted}")
 
 
-def make_executor(mode: Mode, workers: int, db: ThreadSafeDatabaseManager) -> Executor:
-    """The executor of a mode."""
-    if mode is Mode.SEQUENTIAL:
-        return SequentialExecutor()
-    _share_memory()
-    return ThreadsExecutor(workers, on_thread_end=db.cleanup_session)
+def make_executor(mode: Mode, settings: Settings, db: ThreadSafeDatabaseManager, *, threads: bool = True) -> Executor:
+    """The executor of a mode; without ``threads`` everything is done by the calling one."""
+    inner: Executor = SequentialExecutor()
+    if threads and mode is not Mode.SEQUENTIAL and (mode is Mode.PARALLEL or settings.max_parallel_nodes > 1):
+        _share_memory()
+        inner = ThreadsExecutor(settings.max_parallel_nodes, on_thread_end=db.cleanup_session)
+    return BatchExecutor(inner, settings.batch_max_items) if mode is Mode.BATCH else inner
 
 
 def _share_memory() -> None:
@@ -372,15 +385,24 @@ class Discovery:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         options = make_runner_options(self.settings)
+        limits = BatchLimits(self.settings.batch_max_items, self.settings.batch_max_tokens)
         resources = make_resources(self.settings, self.observers.of_resources)
-        runner = Runner(self.store, DiscoveryWorkflow(reader), options, resources)
+        runner = Runner(self.store, DiscoveryWorkflow(reader, limits), options, resources)
         for watch in self.observers.watches:
             watch(resources, lambda: runner.in_hand)
         return runner
 
     def executor(self, mode: Mode) -> Executor:
         """A fresh executor for one session."""
-        return make_executor(mode, self.settings.max_parallel_nodes, self.db)
+        return make_executor(mode, self.settings, self.db)
+
+    def modes(self, wish: ModeWish) -> Modes:
+        """The modes of one session, as wished, each falling back to the next where it cannot work."""
+
+        def make(mode: Mode, threads: bool) -> Executor:  # noqa: FBT001 # as Modes calls it
+            return make_executor(mode, self.settings, self.db, threads=threads)
+
+        return Modes(wish, make)
 
     def read_as(self, run: Run) -> Discovery:
         """The same with the reader that a run began with, so that its facts have one origin."""

@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from contract_support import Bench
+from contract_support import GROUP, Bench
 
+from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
@@ -21,7 +22,13 @@ def db(database_url: str) -> Iterator[ThreadSafeDatabaseManager]:
     db.close()
 
 
-@pytest.fixture(params=["sequential", "threads"])
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "sequential": SequentialExecutor,
+    "threads": lambda: ThreadsExecutor(4),
+    "batch": lambda: BatchExecutor(ThreadsExecutor(4), GROUP),
+}
+
+
+@pytest.fixture(params=EXECUTORS)
 def bench(request: pytest.FixtureRequest, db: ThreadSafeDatabaseManager) -> Bench:
-    make: Callable[[], Executor] = SequentialExecutor if request.param == "sequential" else (lambda: ThreadsExecutor(4))
-    return Bench(db, make)
+    return Bench(db, EXECUTORS[request.param])

@@ -145,7 +145,7 @@ def test_a_fatal_error_fails_the_run_at_once_and_leaves_the_rest_for_a_resume(be
     report = bench.run(workflow, run)
     assert report.status is RunStatus.FAILED
     assert report.error == {"class": "AuthenticationFailed", "message": "the key is refused"}
-    assert len(workflow.calls) <= bench.make_executor().workers
+    assert len(workflow.calls) <= bench.in_hand_at_most
     assert report.counts.dead == 0
     assert report.counts.open == report.counts.total
 

@@ -63,7 +63,7 @@ def run_and_ask(bench: Bench, run: Run, request: RunRequest) -> tuple[Plain, Run
     asked = Asked(bench, run, request)
     workflow = Plain(numbered(60), asked)
     report = bench.run(workflow, run, control=asked.control)
-    assert asked.after < bench.make_executor().workers, "no worker starts more than the item it is in"
+    assert asked.after < bench.in_hand_at_most, "no worker starts more than the item, or the group, it is in"
     return workflow, report
 
 

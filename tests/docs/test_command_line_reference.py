@@ -10,9 +10,9 @@ import pytest
 import typer
 from pages import ROOT, code, headings, rows, section, text_of
 
-from thresher.cli.app import FactFormat, PriorityName, ProviderName, app
+from thresher.cli.app import FactFormat, ModeName, PriorityName, ProviderName, app
 from thresher.cli.failures import ExitCode
-from thresher.core.config import Provider
+from thresher.core.config import ProcessingMode, Provider
 from thresher.engine.work import Priority
 
 CLI = "docs/reference/cli.md"
@@ -70,8 +70,9 @@ def test_defaults_and_choices_are_the_program_s() -> None:
                 shown = getattr(default, "value", default)
                 assert re.search(rf"(`{shown}` \(default\)|Default: `?{shown}`?[;. ])", row[-1]), (name, row)
     assert {provider.value for provider in ProviderName} == {provider.value for provider in Provider}
+    assert {mode.value for mode in ModeName} == {mode.value for mode in ProcessingMode}
     assert [name.value for name in PriorityName] == [priority.label for priority in Priority]
-    for choice in (*ProviderName, *FactFormat, *PriorityName):
+    for choice in (*ProviderName, *ModeName, *FactFormat, *PriorityName):
         assert f"`{choice.value}`" in text_of(CLI)
 
 

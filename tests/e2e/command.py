@@ -16,7 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "samples" / "OrderViewRS_19.2.xml"
 CONFIGURED = (
     *("OPENAI_", "AZURE_", "LLM_", "DATABASE_URL", "MAX_", "ENABLE_", "PRICES_FILE", "RETRY_", "LOG_", "REQUEST"),
-    *("TOKENS_", "ADAPTIVE_", "BREAKER_", "RESOURCE_", "HEDGE_", "CACHE_", "METRICS_", "OTEL_"),
+    *(
+        "TOKENS_",
+        "ADAPTIVE_",
+        "BREAKER_",
+        "RESOURCE_",
+        "HEDGE_",
+        "CACHE_",
+        "METRICS_",
+        "OTEL_",
+        "PROCESSING_",
+        "BATCH_",
+    ),
 )
 
 

@@ -46,6 +46,15 @@ class ProviderName(StrEnum):
     LOCAL = "local"
 
 
+class ModeName(StrEnum):
+    """How nodes are handed to workers."""
+
+    AUTO = "auto"
+    PARALLEL = "parallel"
+    BATCH = "batch"
+    SEQUENTIAL = "sequential"
+
+
 class PriorityName(StrEnum):
     """Which of several runs goes first."""
 
@@ -73,6 +82,12 @@ SequentialOption = Annotated[
 WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, max=1024, help="Nodes read at once (default: MAX_PARALLEL_NODES, 10)."),
+]
+ModeOption = Annotated[
+    ModeName | None,
+    typer.Option(
+        "--mode", help="In parallel, several per request (batch), or one by one (default: PROCESSING_MODE, auto)."
+    ),
 ]
 ProviderOption = Annotated[
     ProviderName | None, typer.Option(help="Who reads the subtrees (default: LLM_PROVIDER, auto).")
@@ -134,6 +149,7 @@ def discover(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Read only so many subtrees, to try things out.")] = None,
     workers: WorkersOption = None,
+    mode: ModeOption = None,
     sequential: SequentialOption = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
@@ -167,8 +183,9 @@ def discover(
         settings = _settings(
             max_parallel_nodes=workers, llm_provider=provider, llm_model=model, cache_answers=cache_answers
         )
+        asked = command.mode_asked(mode, sequential=sequential)
         wanted = command.Wanted(
-            files, path or (), config, limit, sequential, Priority[priority.name], command.budget_of(budget)
+            files, path or (), config, limit, asked, Priority[priority.name], command.budget_of(budget)
         )
         if dry_run:
             from thresher.cli.estimate import print_estimates
@@ -182,6 +199,7 @@ def discover(
 def resume(
     run: RunArgument,
     workers: WorkersOption = None,
+    mode: ModeOption = None,
     sequential: SequentialOption = False,
     budget: NewBudgetOption = None,
     as_json: JsonOption = False,
@@ -192,7 +210,7 @@ def resume(
         from thresher.cli import discover as command
 
         output = command.Output(as_json, quiet)
-        session = command.Session(sequential, command.change_of(budget))
+        session = command.Session(command.mode_asked(mode, sequential=sequential), command.change_of(budget))
         code = command.resume(_settings(max_parallel_nodes=workers), run, session, output)
         command.finish(code)
 
@@ -211,6 +229,7 @@ def retry(
         bool, typer.Option("--cancelled", help="Also nodes that were cancelled, and the rest of a cancelled run.")
     ] = False,
     workers: WorkersOption = None,
+    mode: ModeOption = None,
     sequential: SequentialOption = False,
     budget: NewBudgetOption = None,
     as_json: JsonOption = False,
@@ -222,7 +241,7 @@ def retry(
         from thresher.persistence.repositories.items import Chosen
 
         output = command.Output(as_json, quiet)
-        session = command.Session(sequential, command.change_of(budget))
+        session = command.Session(command.mode_asked(mode, sequential=sequential), command.change_of(budget))
         chosen = Chosen(item or (), error_class or (), cancelled)
         code = command.retry(_settings(max_parallel_nodes=workers), run, chosen, session, output)
         command.finish(code)

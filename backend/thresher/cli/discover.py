@@ -16,13 +16,15 @@ from rich.console import Console
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
 from thresher.cli.budget import BudgetChange, Purse, check_price, is_exhausted, note_on, way_on
 from thresher.cli.failures import ExitCode, exit_code_of, say
+from thresher.cli.formats import fallback_line
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
-from thresher.core.config import Settings
+from thresher.core.config import ProcessingMode, Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
 from thresher.engine.budget import Budget
 from thresher.engine.control import RunControl, stop_on_signals
-from thresher.engine.progress import Listener
-from thresher.engine.work import JsonObject, Mode, Priority, Run, RunReport, RunRequest, RunStatus
+from thresher.engine.modes import ModeWish
+from thresher.engine.progress import Event, FellBack, Listener
+from thresher.engine.work import JsonObject, Priority, Run, RunReport, RunRequest, RunStatus
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
 from thresher.persistence.repositories.statistics import error_summary, stage_counts
@@ -49,6 +51,23 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeAsked:
+    """What the command line says of the mode."""
+
+    given: ProcessingMode | None = None
+    sequential: bool = False
+
+    def wish(self, settings: Settings) -> ModeWish:
+        """With what the settings say."""
+        return choose_mode(settings, given=self.given, sequential=self.sequential)
+
+
+def mode_asked(name: str | None, *, sequential: bool) -> ModeAsked:
+    """The options ``--mode`` and ``--sequential``."""
+    return ModeAsked(ProcessingMode(name) if name is not None else None, sequential)
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What ``thresher discover`` was asked for."""
 
@@ -56,7 +75,7 @@ class Wanted:
     paths: Sequence[str] = ()
     config: Path | None = None
     limit: int | None = None
-    sequential: bool = False
+    mode: ModeAsked = ModeAsked()
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
 
@@ -85,10 +104,10 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
     worst = ExitCode.SUCCEEDED
     with open_discovery(settings) as discovery:
         request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(discovery.settings), limit=wanted.limit)
-        mode = choose_mode(discovery.settings, sequential=wanted.sequential)
+        wish = wanted.mode.wish(discovery.settings)
         purse = Purse(wanted.budget)
         for number, file in enumerate(wanted.files, start=1):
-            code = _discover_one(discovery, replace(request, path=file), _Start(mode, wanted.priority), purse, output)
+            code = _discover_one(discovery, replace(request, path=file), _Start(wish, wanted.priority), purse, output)
             if code is ExitCode.INTERRUPTED:
                 _say_what_was_not_begun(len(wanted.files) - number)
                 return code
@@ -101,7 +120,7 @@ def discover(settings: Settings, wanted: Wanted, output: Output) -> ExitCode:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    mode: tuple[Mode, str]
+    wish: ModeWish
     priority: Priority
 
 
@@ -115,7 +134,7 @@ def _discover_one(
 ) -> ExitCode:
     """A document that cannot be used does not stop the others."""
     try:
-        new = DiscoveryWorkflow.prepare(request, *start.mode)
+        new = DiscoveryWorkflow.prepare(request, start.wish.at_first, start.wish.reason)
         check_price(discovery.client, purse.budget)
         discovery.client.check()
     except (BadInput, FatalError) as error:
@@ -126,7 +145,7 @@ def _discover_one(
         say(note)
     new = replace(new, provider=client.provider, model=client.model, priority=start.priority, budget=purse.budget)
     run = discovery.store.create_run(new)
-    code = work_on(discovery, run, output)
+    code = work_on(discovery, run, output, start.wish)
     purse.pay(discovery.store.totals(run.run_id).usage, discovery.store.get_run(run.run_id).error)
     return code
 
@@ -135,7 +154,7 @@ def _discover_one(
 class Session:
     """How a run goes on: as this process is set, not as the earlier one was. ``budget`` None: as it is."""
 
-    sequential: bool = False
+    mode: ModeAsked = ModeAsked()
     budget: BudgetChange | None = None
 
 
@@ -190,17 +209,15 @@ def _go_on(
         discovery.store.withdraw(run.run_id)
     else:
         retry_items(discovery.db, run.run_id, chosen)
-    mode, reason = choose_mode(discovery.settings, sequential=session.sequential)
-    discovery.store.set_run_mode(run.run_id, mode, reason)
     discovery.store.set_run_budget(run.run_id, budget)
-    return work_on(discovery, replace(run, mode=mode, mode_reason=reason), output)
+    return work_on(discovery, replace(run, budget=budget), output, session.mode.wish(discovery.settings))
 
 
 @contextmanager
 def _progress(run: Run, output: Output) -> Iterator[Sequence[Listener]]:
-    """Who shows how a run goes: nobody where it is to be quiet."""
+    """Who shows how a run goes: where it is to be quiet, only what did not go as it was meant to."""
     if output.quiet:
-        yield ()
+        yield [_say_fallbacks]
         return
     from thresher.cli.display import ProgressDisplay  # noqa: PLC0415 # quiet runs do without what draws the bar
 
@@ -208,13 +225,18 @@ def _progress(run: Run, output: Output) -> Iterator[Sequence[Listener]]:
         yield [display]
 
 
-def work_on(discovery: Discovery, run: Run, output: Output) -> ExitCode:
+def _say_fallbacks(event: Event) -> None:
+    if isinstance(event, FellBack):
+        say(f"Note: {fallback_line(event.fallback)}")
+
+
+def work_on(discovery: Discovery, run: Run, output: Output, wish: ModeWish) -> ExitCode:
     """One session of a run, with progress on stderr and the result on stdout."""
     control = RunControl()
     announcement = "Stopping: finishing what is in hand. Press Ctrl-C again to leave it."
     with stop_on_signals(control, lambda: say(announcement)), _progress(run, output) as listeners:
         everyone = (*listeners, *discovery.observers.of_runs)
-        report = discovery.runner.run(run.run_id, discovery.executor(run.mode), everyone, control)
+        report = discovery.runner.run(run.run_id, discovery.modes(wish), everyone, control)
     for change in discovery.client.fallbacks:
         say(f"Note: {change}")
     result = _print_result(discovery, report, output)

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from thresher.cli.failures import say
-from thresher.cli.formats import duration
+from thresher.cli.formats import duration, fallback_line
 from thresher.engine.progress import (
     Event,
+    FellBack,
     ItemFinished,
     ItemsPlanned,
     RunFinished,
@@ -84,6 +85,8 @@ class ProgressDisplay:
             self._show(event.snapshot)
         elif isinstance(event, ItemsPlanned):
             self._show(event.snapshot, at_once=self._bar is not None)
+        elif isinstance(event, FellBack):
+            self._say(f"Note: {fallback_line(event.fallback)}")
         elif isinstance(event, RunStopping):
             self._say_stopping(event)
         elif isinstance(event, RunFinished) and self._bar is None:

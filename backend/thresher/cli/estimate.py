@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from thresher.bootstrap import Rehearsal, choose_mode, make_limits, open_rehearsal
+from thresher.bootstrap import Rehearsal, make_limits, open_rehearsal
 from thresher.cli.budget import check_price
 from thresher.cli.discover import Wanted
 from thresher.cli.formats import duration
@@ -35,10 +35,10 @@ def print_estimates(settings: Settings, wanted: Wanted, *, as_json: bool) -> Non
     with open_rehearsal(settings) as rehearsal:
         check_price(rehearsal.client, wanted.budget)
         request = DiscoveryRequest(Path(), wanted.paths, nodes, make_limits(rehearsal.settings), limit=wanted.limit)
-        mode = choose_mode(rehearsal.settings, sequential=wanted.sequential)
-        workers = 1 if mode[0] is Mode.SEQUENTIAL else rehearsal.settings.max_parallel_nodes
+        wish = wanted.mode.wish(rehearsal.settings)
+        workers = 1 if wish.mode is Mode.SEQUENTIAL else rehearsal.settings.max_parallel_nodes
         for file in wanted.files:
-            new = DiscoveryWorkflow.prepare(replace(request, path=file), *mode)
+            new = DiscoveryWorkflow.prepare(replace(request, path=file), wish.at_first, wish.reason)
             shown = _shown(rehearsal, file, rehearsal.estimate(new, workers), wanted.budget)
             if as_json:
                 sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")

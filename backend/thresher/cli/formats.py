@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from thresher.engine.work import SINGLE, Fallback
+
 
 def duration(seconds: float) -> str:
     """Seconds for people: ``0.4 s``, ``42 s``, ``3:05 min``, ``2:07 h``."""
@@ -12,3 +14,11 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def fallback_line(fallback: Fallback) -> str:
+    """What happened instead of what was meant, and why."""
+    reason = fallback.reason.rstrip(".")
+    if fallback.after == SINGLE:
+        return f"a node of a batch is read by itself: {reason}."
+    return f"mode {fallback.before} cannot work ({reason}): going on in mode {fallback.after}."

@@ -122,4 +122,5 @@ def report_of(store: SqlStore, run: Run) -> RunReport:
         peak_concurrency=earlier if isinstance(earlier, int) else 0,
         errors=totals.errors,
         error=run.error,
+        fallbacks=run.fallbacks,
     )

@@ -63,6 +63,8 @@ def print_summary(result: Mapping[str, Any], console: Console) -> None:
     """What was read, found, proved, paid, and what failed."""
     for label, value in _lines(result):
         print_line(label, "bold", value, console)
+    for fallback in result["fallbacks"]:
+        print_line("fallback", "bold yellow", _fallback(fallback), console)
     for error in result["errors"]:
         where = f" at {error['where']}" if error.get("where") else ""
         line = f"{error['count']} x {error['class']}{where}: {error['message']}"
@@ -157,8 +159,13 @@ def _time(result: Mapping[str, Any]) -> str:
     if result["mode"] == "sequential":
         return f"{elapsed}, one node after the other ({reason})"
     together = f"{duration(result['item_seconds_sum'])} of work in nodes"
+    mode = "parallel" if result["mode"] == "parallel" else "several nodes per request"
     speedup = f", speed-up {result['speedup']:.1f}" if result["speedup"] > 1 else ""
-    return f"{elapsed} for {together}{speedup}; parallel, up to {result['peak_concurrency']} at once ({reason})"
+    return f"{elapsed} for {together}{speedup}; {mode}, up to {result['peak_concurrency']} at once ({reason})"
+
+
+def _fallback(fallback: Mapping[str, Any]) -> str:
+    return f"{fallback['from']} to {fallback['to']} for {fallback['nodes']:,} nodes: {fallback['reason']}"
 
 
 def _run(result: Mapping[str, Any]) -> str:

@@ -27,6 +27,15 @@ class Provider(StrEnum):
     LOCAL = "local"
 
 
+class ProcessingMode(StrEnum):
+    """How nodes are handed to workers. ``AUTO``: one alone, two in one request, more in parallel."""
+
+    AUTO = "auto"
+    PARALLEL = "parallel"
+    BATCH = "batch"
+    SEQUENTIAL = "sequential"
+
+
 class Settings(BaseSettings):
     """Everything that can be set by environment variable or in ``.env``; ``.env.example`` explains each."""
 
@@ -37,7 +46,10 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///thresher.db"
     database_auto_upgrade: bool = False
     enable_parallel_processing: bool = True
+    processing_mode: ProcessingMode = ProcessingMode.AUTO
     max_parallel_nodes: int = Field(default=10, ge=1, le=1024)
+    batch_max_items: int = Field(default=20, ge=1, le=1000)
+    batch_max_tokens: int = Field(default=8192, ge=256)
 
     llm_provider: Provider = Provider.AUTO
     llm_model: str | None = None

@@ -171,5 +171,9 @@ class UnusableAnswer(PermanentError):
     """Raised when the answer ladder is exhausted: the answer is not what the schema asks for."""
 
 
+class NotAnswered(UnusableAnswer):
+    """Raised when the answer to a batch says nothing usable of one of its items: it is asked about again."""
+
+
 class AnswerTruncated(RetryableError):
     """Raised when an answer was cut by its length: the subtree is split, or asked again where it cannot be."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -95,6 +95,19 @@ class Context:
             raise Interrupted("The run is being stopped.")
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """When items whose attempts end now are tried again."""
+
+    policy: RetryPolicy
+    now: datetime
+
+    def of(self, claim: Claim, error: Exception) -> datetime | None:
+        """The moment, None where there is no further try."""
+        delay = self.policy.delay(error, claim.failures + 1, claim.attempt)
+        return None if delay is None else self.now + timedelta(seconds=delay)
+
+
 class Attempts:
     """Makes attempts, many at a time, and knows which are in hand."""
 
@@ -124,47 +137,81 @@ class Attempts:
         Raises:
             ThresherError: the store cannot be written; the lease stays until it expires.
         """
-        if self._control.stopping.is_set():
-            self._store.release([claim])
+        if self.given_back([claim]):
             return None
         if is_logged(DEBUG):
             log.debug("item started", stage=claim.stage, failures=claim.failures)
-        with self._counted():
-            completion = self._process(claim, run)
-            if self._finish(completion):
-                return completion
-        log.warning("lease lost", ms=round(completion.attempt.duration * 1000))
-        return None
+        with self.counted(1):
+            return self._process(claim, run)
+
+    def given_back(self, claims: Sequence[Claim]) -> bool:
+        """Whether the run is being stopped; then claims that have not begun are pending again."""
+        if not self._control.stopping.is_set():
+            return False
+        self._store.release(claims)
+        return True
+
+    def raise_if_stopping(self) -> None:
+        """Raises ``Interrupted`` where the run is being stopped."""
+        if self._control.stopping.is_set():
+            raise Interrupted("The run is being stopped.")
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def counted(self, items: int) -> Iterator[None]:
+        """While inside, so many more are in hand."""
         with self._lock:
-            self.in_hand += 1
+            self.in_hand += items
             self.peak = max(self.peak, self.in_hand)
         try:
             yield
         finally:
             with self._lock:
-                self.in_hand -= 1
+                self.in_hand -= items
 
-    def _process(self, claim: Claim, run: Run) -> Completion:
-        is_fresh = claim.failures == 0
-        context = Context(run, self._control, self._resources, self._ledger, is_fresh=is_fresh)
+    def context(self, claim: Claim, run: Run) -> Context:
+        """What a new attempt sees of the engine."""
+        return Context(run, self._control, self._resources, self._ledger, is_fresh=claim.failures == 0)
+
+    def later(self, *, together: bool = False) -> Later:
+        """When attempts that end now are repeated; ``together``: all those of one class at the same moment."""
+        return Later(self._policy.drawn() if together else self._policy, datetime.now(UTC))
+
+    def _process(self, claim: Claim, run: Run) -> Completion | None:
+        context = self.context(claim, run)
         started_at, started = datetime.now(UTC), time.monotonic()
-        error: Exception | None = None
-        outcome = Outcome()
+        result: Outcome | Exception
         try:
-            outcome = self._workflow.process(claim, context)
-        except Exception as raised:  # noqa: BLE001 # its class decides, below
-            error = raised
-        duration = time.monotonic() - started
-        if error is None:
-            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, started_at, duration, context.usage)
-            status = ItemStatus.SUCCEEDED if outcome.skip_reason is None else ItemStatus.SKIPPED
-            return Completion(claim, status, record, outcome, attachments=context.attachments)
-        return self._failed(claim, error, context, (started_at, duration))
+            result = self._workflow.process(claim, context)
+        except Exception as error:  # noqa: BLE001 # its class decides, below
+            result = error
+        return self.end(claim, context, result, (started_at, time.monotonic() - started), self.later())
 
-    def _failed(self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float]) -> Completion:
+    def end(  # an attempt is all of that
+        self,
+        claim: Claim,
+        context: Context,
+        result: Outcome | Exception,
+        when: tuple[datetime, float],
+        later: Later,
+    ) -> Completion | None:
+        """Writes the end of an attempt that began at ``when[0]`` and took ``when[1]`` seconds.
+
+        None where the lease was lost, and nothing was written.
+        """
+        if isinstance(result, Exception):
+            completion = self._failed(claim, result, context, when, later)
+        else:
+            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.usage)
+            status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
+            completion = Completion(claim, status, record, result, attachments=context.attachments)
+        if self._finish(completion):
+            return completion
+        log.warning("lease lost", ms=round(when[1] * 1000))
+        return None
+
+    def _failed(  # same
+        self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float], later: Later
+    ) -> Completion:
         """What an error means for its item: one more try, later, or death."""
         interrupted, fatal = isinstance(error, Interrupted | BudgetExhausted), isinstance(error, FatalError)
         if fatal:
@@ -182,18 +229,7 @@ class Attempts:
             raw_answer=context.raw_answer,
         )
         pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
-        return pending if interrupted or fatal else self._retried_or_dead(pending, error)
-
-    def _retried_or_dead(self, pending: Completion, error: Exception) -> Completion:
-        claim, counts = pending.claim, not isinstance(error, Postponed)
-        delay = self._policy.delay(error, claim.failures + 1, claim.attempt)
-        ended = replace(pending, counts_as_failure=counts)
-        said = {"error": type(error).__name__, "reason": own_words(error), "failures": claim.failures + counts}
-        if delay is None:
-            log.info("item dead", **said)
-            return replace(ended, status=ItemStatus.DEAD)
-        log.info("item retried", delay_s=round(delay, 3), **said)
-        return replace(ended, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
+        return pending if interrupted or fatal else _retried_or_dead(pending, error, later)
 
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
@@ -211,6 +247,17 @@ class Attempts:
             return self._store.finish(completion)
         except DatabaseUnavailable:
             return _patiently()(self._store.finish, completion)
+
+
+def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:
+    counts, retry_at = not isinstance(error, Postponed), later.of(pending.claim, error)
+    failures = pending.claim.failures + counts
+    said = {"error": type(error).__name__, "reason": own_words(error), "failures": failures}
+    if retry_at is None:
+        log.info("item dead", **said)
+        return replace(pending, status=ItemStatus.DEAD, counts_as_failure=counts)
+    log.info("item retried", delay_s=round((retry_at - later.now).total_seconds(), 3), **said)
+    return replace(pending, retry_at=retry_at, counts_as_failure=counts)
 
 
 def storable(text: str) -> str:

@@ -10,10 +10,13 @@ from itertools import islice
 from threading import Condition, Thread
 
 from thresher.core.correlation import carried
+from thresher.core.logging import get_logger
 from thresher.engine.control import RunControl
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.progress import Event, ItemsPlanned, Tally
 from thresher.engine.work import ItemSpec, Run, RunRequest
+
+log = get_logger(__name__)
 
 FIRST_BATCH = 8  # items; the first worker starts early
 LARGEST_BATCH = 128  # items
@@ -35,7 +38,9 @@ class Planner:
         self._tally = tally
         self._ahead = ahead
         self._planned = run.planned
+        self._batches = 0
         self._room = Condition()  # notified when items finish or the run stops
+        self._begun = Condition()  # notified when more of the plan is known
 
     @contextmanager
     def running(self, control: RunControl, emit: Callable[[Event], None], *, first: bool) -> Iterator[None]:
@@ -49,7 +54,13 @@ class Planner:
             return
         plan = partial(carried(self._plan), control, emit, bounded=True)
         thread = Thread(target=plan, name="thresher-planner")
-        thread.start()
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            log.warning("thread not started", purpose="planning", error=type(error).__name__, reason=str(error))
+            self._plan(control, emit, bounded=False)
+            yield
+            return
         try:
             yield
         except BaseException:
@@ -58,6 +69,14 @@ class Planner:
         finally:
             self.wake()
             thread.join()
+
+    def wait_for_first(self, enough: int, control: RunControl) -> None:
+        """Returns when ``enough`` items are open, when the first batch is known not to be the last, or at the end."""
+        with self._begun:
+            while not (self.complete or control.stopping.is_set()):
+                if self._tally.unfinished >= enough or self._batches > 1:
+                    return
+                self._begun.wait(0.2)
 
     def wake(self) -> None:
         """Items finished or the run stops: look again whether more may be planned."""
@@ -79,6 +98,7 @@ class Planner:
                 return  # the last batches may have been refused
             self._store.finish_planning(self._run.run_id, {})
             self.complete = True
+            self._known_more()
             emit(ItemsPlanned(self._run.run_id, self._tally.planned(0, 0, complete=True)))
         except Exception as error:  # noqa: BLE001 # whatever ends the plan ends the run
             control.fail(error)
@@ -89,7 +109,13 @@ class Planner:
         added = self._store.add_items(self._run.run_id, batch, planned=self._planned)
         skipped = sum(1 for spec in batch if spec.skip_reason is not None)
         snapshot = self._tally.planned(max(added - skipped, 0), min(skipped, added))
+        self._batches += 1
+        self._known_more()
         emit(ItemsPlanned(self._run.run_id, snapshot))
+
+    def _known_more(self) -> None:
+        with self._begun:
+            self._begun.notify_all()
 
     def _wait_for_room(self, control: RunControl) -> None:
         with self._room:

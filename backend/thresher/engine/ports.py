@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from thresher.engine.budget import Spending
 from thresher.engine.gate import Permit
@@ -14,8 +14,10 @@ from thresher.engine.work import (
     Claim,
     Completion,
     Counts,
+    Fallback,
     ItemSpec,
     JsonObject,
+    Mode,
     NewRun,
     Outcome,
     Run,
@@ -94,6 +96,27 @@ class Workflow(Protocol):
         """
 
 
+@runtime_checkable
+class BatchWorkflow(Workflow, Protocol):
+    """A workflow that can process several items in one go."""
+
+    def batch_obstacle(self, run: Run) -> str | None:
+        """Why items of this run are not processed together, as the end of a sentence; None where they can be."""
+
+    def batches(self, claims: Sequence[Claim], run: Run) -> Sequence[Sequence[Claim]]:
+        """Cuts claims of a run into groups that go together; every claim is in one of them, in order."""
+
+    def process_batch(
+        self, claims: Sequence[Claim], contexts: Sequence[AttemptContext]
+    ) -> Sequence[Outcome | Exception]:
+        """Does the work of several items; one result per claim, in the same order.
+
+        An exception that is returned concerns one item, one that is raised all of them. A ``RetryableError``
+        (other than ``AnswerTruncated``), a ``FatalError`` and ``Interrupted`` mean what they mean for a single item;
+        after any other the item is tried once more in a smaller group, then alone.
+        """
+
+
 class Store(Protocol):
     """Keeps runs, items and attempts. Every method is one transaction and safe to call from any thread."""
 
@@ -109,6 +132,12 @@ class Store(Protocol):
 
     def set_run_status(self, run_id: str, status: RunStatus) -> None:
         """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``."""
+
+    def set_run_mode(self, run_id: str, mode: Mode, reason: str) -> None:
+        """Says how a session of a run works, and why."""
+
+    def set_fallbacks(self, run_id: str, fallbacks: Sequence[Fallback]) -> None:
+        """Stores all fallbacks of a run so far."""
 
     def end_run(self, report: RunReport) -> None:
         """Stores status, report, error, elapsed seconds and ``finished_at`` (None where the run has not ended).

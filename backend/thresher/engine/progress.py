@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from thresher.engine.work import Counts, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
+from thresher.engine.work import Counts, Fallback, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
 
 DURATIONS_KEPT = 100  # for the estimate of the time left
 
@@ -84,7 +84,15 @@ class RunFinished:
     report: RunReport
 
 
-Event = RunStarted | ItemsPlanned | ItemFinished | RunStopping | RunFinished
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """Another way is taken than was chosen. Told once for each way and reason; how often is in the report."""
+
+    run_id: str
+    fallback: Fallback
+
+
+Event = RunStarted | FellBack | ItemsPlanned | ItemFinished | RunStopping | RunFinished
 Listener = Callable[[Event], None]
 
 
@@ -101,6 +109,11 @@ class Tally:
         self._durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
         self._started = time.monotonic()
         self._ended = 0
+
+    def work_with(self, workers: int) -> None:
+        """So many work from now on."""
+        with self._lock:
+            self._workers = workers
 
     def planned(self, pending: int, skipped: int, *, complete: bool = False) -> Snapshot:
         """More items are known."""

@@ -33,7 +33,14 @@ def requests_heeded(store: Store, run_id: str, control: RunControl) -> Iterator[
                 log.debug("requests not read", error=type(failure).__name__, reason=own_words(failure))
 
     thread = Thread(target=carried(look), name="thresher-requests", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        log.warning(
+            "thread not started", purpose="requests to pause or cancel", error=type(error).__name__, reason=str(error)
+        )
+        yield
+        return
     try:
         yield
     finally:

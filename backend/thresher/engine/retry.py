@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from tenacity import RetryCallState, wait_exponential
@@ -45,6 +45,11 @@ class RetryPolicy:
             return None
         jittered = self.backoff(failures) * self.random(self.jitter_low, self.jitter_high)
         return max(jittered, error.retry_after or 0.0)
+
+    def drawn(self) -> RetryPolicy:
+        """The same with its jitter drawn once: for items that are to come back at the same moment."""
+        share = self.random(0.0, 1.0)
+        return replace(self, random=lambda low, high: low + (high - low) * share)
 
     def backoff(self, failures: int) -> float:
         """The wait in seconds before jitter, after ``failures`` failed tries."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from threading import Lock, Thread
@@ -14,19 +15,43 @@ from thresher.core.correlation import Correlation, carried, correlated
 from thresher.core.errors import BudgetExhausted, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
+from thresher.engine.batch import GroupAttempts
 from thresher.engine.budget import Spending
 from thresher.engine.control import RunControl
-from thresher.engine.executors.port import Executor
+from thresher.engine.executors.port import Executor, ModeUnavailable
+from thresher.engine.fallbacks import Fallbacks
 from thresher.engine.gate import Resources
 from thresher.engine.ledger import Ledger
+from thresher.engine.modes import ENOUGH_TO_DECIDE, Decision, Modes, decide, mode_after
 from thresher.engine.ownership import is_dead, this_process
 from thresher.engine.planner import Planner
-from thresher.engine.ports import Store, Workflow
-from thresher.engine.progress import Event, ItemFinished, Listener, RunFinished, RunStarted, RunStopping, Tally
+from thresher.engine.ports import BatchWorkflow, Store, Workflow
+from thresher.engine.progress import (
+    Event,
+    FellBack,
+    ItemFinished,
+    Listener,
+    RunFinished,
+    RunStarted,
+    RunStopping,
+    Tally,
+)
 from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.run_log import RunLog
-from thresher.engine.work import Claim, Completion, Counts, ItemStatus, JsonObject, RunReport, RunRequest, RunStatus
+from thresher.engine.work import (
+    SINGLE,
+    Claim,
+    Completion,
+    Counts,
+    Fallback,
+    ItemStatus,
+    JsonObject,
+    Mode,
+    RunReport,
+    RunRequest,
+    RunStatus,
+)
 
 log = get_logger(__name__)
 
@@ -70,11 +95,13 @@ class Runner:
     def run(
         self,
         run_id: str,
-        executor: Executor,
+        executor: Executor | Modes,
         listeners: Sequence[Listener] = (),
         control: RunControl | None = None,
     ) -> RunReport:
         """Works on a run until it is finished or stopped; begins it, or goes on where it was left.
+
+        With ``Modes`` the mode is decided as they say, and another takes over where one cannot work.
 
         A run that is asked to pause or to cancel, by whatever process, is stopped like by ``control``; one that is
         still asked to from earlier stops at once (``Store.withdraw`` takes a request back).
@@ -103,30 +130,44 @@ class _Session:
     """One session of a run: from a start or resume to its end, interruption or failure."""
 
     def __init__(
-        self, runner: Runner, run_id: str, executor: Executor, listeners: tuple[Listener, ...], control: RunControl
+        self,
+        runner: Runner,
+        run_id: str,
+        executor: Executor | Modes,
+        listeners: tuple[Listener, ...],
+        control: RunControl,
     ) -> None:
         self._started = time.monotonic()
         self._store = runner.store
         self._options = runner.options
-        self._executor = executor
         self._listeners = listeners
         self._listening = Lock()  # listeners are called one at a time
+        self._early: list[Event] | None = []  # what happens before the start is told, None from then on
         self._control = control
         self._owner = this_process()
         self._held: dict[int, Claim] = {}  # leased by this session and not yet ended
+        self._take_up(run_id)
+        workflow = runner.workflow
+        self._modes = executor if isinstance(executor, Modes) else Modes.fixed(executor, self._run.mode_reason)
+        self._decision = Decision(self._run.mode, self._run.mode_reason)
+        self._executor: Executor | None = None
+        self._fallbacks = Fallbacks(self._run.fallbacks)
+        counts, complete = self._counts(), self._run.planning_complete
+        self._tally = Tally(counts, planning_complete=complete, workers=1)
+        ledger = self._ledger()
+        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
+        self._batching = workflow if isinstance(workflow, BatchWorkflow) else None
+        self._groups = GroupAttempts(self._attempts, self._batching, self._single) if self._batching else None
+        self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
+
+    def _take_up(self, run_id: str) -> None:
         self._run = self._store.get_run(run_id)
         if self._run.status is RunStatus.CANCELLED:
             raise StateConflict(f"Run {run_id} is cancelled.")
-        control.heed(self._run.requested)
-        ledger = self._ledger()
+        self._control.heed(self._run.requested)
         self._recover()
         self._resumed = self._run.started_at is not None
         self._store.set_run_status(run_id, RunStatus.RUNNING)
-        workflow = runner.workflow
-        counts, complete = self._counts(), self._run.planning_complete
-        self._tally = Tally(counts, planning_complete=complete, workers=executor.workers)
-        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
-        self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
 
     @property
     def in_hand(self) -> int:
@@ -135,18 +176,84 @@ class _Session:
 
     def work(self) -> RunReport:
         """The whole session."""
-        executor = self._executor
-        self._emit(RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot()))
-        executor.start(self._work_in_place, self._control.wake)
+        wished = self._modes.wish.mode
         try:
-            with self._kept_and_heeded(), self._planner.running(self._control, self._emit, first=executor.plans_first):
+            if wished is not None:
+                self._begin(Decision(wished, self._modes.wish.reason))
+            first = self._executor is not None and self._executor.plans_first
+            with self._kept_and_heeded(), self._planner.running(self._control, self._tell_or_wait, first=first):
+                if wished is None:
+                    self._begin(self._decided())
                 self._loop()
                 self._drain()
         except BaseException as error:
             self._abandon(error)
             raise
-        executor.close(wait=True)
+        self._close(wait=True)
         return self._end()
+
+    # -- the mode -------------------------------------------------------------------------------------------
+
+    def _decided(self) -> Decision:
+        """``auto``: what the beginning of the plan speaks for."""
+        self._planner.wait_for_first(ENOUGH_TO_DECIDE, self._control)
+        items = self._tally.unfinished
+        return decide(items, are_all=self._planner.complete, obstacle=self._obstacle())
+
+    def _obstacle(self) -> str | None:
+        """Why items are not processed together, None where they can be."""
+        if self._batching is None:
+            return f"{self._run.kind} takes one at a time"
+        return self._batching.batch_obstacle(self._run)
+
+    def _begin(self, decision: Decision) -> None:
+        """Starts the executor of a mode, and tells that the session has begun."""
+        obstacle = self._obstacle() if decision.mode is Mode.BATCH else None
+        instead = None
+        if obstacle is not None and self._modes.falls_back:
+            instead = Fallback(Mode.BATCH, Mode.SEQUENTIAL, obstacle)
+            decision = Decision(Mode.SEQUENTIAL, f"{decision.reason}, but {obstacle}")
+        executor = self._set_mode(decision, threads=True)
+        started = RunStarted(self._run, executor.mode, executor.workers, self._resumed, self._tally.snapshot())
+        self._emit(replace(started, run=replace(self._run, mode=decision.mode, mode_reason=decision.reason)))
+        if instead is not None:
+            self._note(replace(instead, items=self._tally.unfinished))
+        self._tell_early()
+
+    def _set_mode(self, decision: Decision, *, threads: bool) -> Executor:
+        executor = self._executor = self._modes.make(decision.mode, threads)
+        if decision != self._decision:
+            self._store.set_run_mode(self._run.run_id, decision.mode, decision.reason)
+        self._decision = decision
+        self._tally.work_with(executor.workers)
+        executor.start(self._work_in_place, self._control.wake)
+        return executor
+
+    def _fall_back(self, before: Mode, error: ModeUnavailable) -> None:
+        """The next mode takes over what is still open.
+
+        Raises:
+            ModeUnavailable: there is none.
+        """
+        after = mode_after(before, self._obstacle()) if self._modes.falls_back else None
+        if after is None:
+            raise error
+        self._set_mode(Decision(after, f"{before} cannot work here: {error}"), threads=False)
+        self._note(Fallback(before, after, str(error), self._tally.unfinished))
+
+    def _single(self, _claim: Claim, error: Exception) -> None:
+        """An item that a group did not answer is processed alone."""
+        self._note(Fallback(Mode.BATCH, SINGLE, str(error) or type(error).__name__, 1))
+
+    def _note(self, fallback: Fallback) -> None:
+        """Counts a fallback; what has not happened yet in this run is stored and told at once."""
+        if self._fallbacks.add(fallback):
+            self._store.set_fallbacks(self._run.run_id, self._fallbacks.all())
+            self._emit(FellBack(self._run.run_id, fallback))
+
+    def _close(self, *, wait: bool) -> None:
+        if self._executor is not None:
+            self._executor.close(wait=wait)
 
     def _ledger(self) -> Ledger:
         """The run's budget, less what its earlier sessions have spent.
@@ -176,7 +283,7 @@ class _Session:
     def _loop(self) -> None:
         """Claims and submits until nothing is open or the run is to stop."""
         while not self._control.stopping.is_set():
-            room = self._executor.room()
+            room = self._working.room()
             claims = self._store.claim(self._run.run_id, self._owner, room, self._options.lease) if room else ()
             self._submit(claims)
             if claims:
@@ -187,15 +294,40 @@ class _Session:
             self._recover_now_and_then()
 
     def _submit(self, claims: Sequence[Claim]) -> None:
-        for number, claim in enumerate(claims):
+        """Hands claims to the workers, in groups; on an executor that cannot work they go to the next one."""
+        self._held.update((claim.item_id, claim) for claim in claims)
+        left = deque(self._cut(claims))
+        while left:
             if self._control.stopping.is_set():
-                self._store.release(claims[number:])
+                self._give_back([claim for group in left for claim in group])
                 return
-            self._held[claim.item_id] = claim
-            self._executor.submit(claim)
+            executor = self._working
+            try:
+                executor.submit(left[0])
+            except ModeUnavailable as error:
+                self._fall_back(executor.mode, error)
+                left = deque(self._cut([claim for group in left for claim in group]))
+            else:
+                left.popleft()
+
+    def _give_back(self, claims: Sequence[Claim]) -> None:
+        self._store.release(claims)
+        for claim in claims:
+            self._held.pop(claim.item_id, None)
+
+    def _cut(self, claims: Sequence[Claim]) -> Iterable[Sequence[Claim]]:
+        if self._working.mode is Mode.BATCH and self._batching is not None and len(claims) > 1:
+            return self._batching.batches(claims, self._run)
+        return [(claim,) for claim in claims]
+
+    @property
+    def _working(self) -> Executor:
+        if self._executor is None:
+            raise RuntimeError("no mode is decided yet")
+        return self._executor
 
     def _nothing_open(self) -> bool:
-        if self._executor.in_hand() or not self._planner.complete:
+        if self._working.in_hand() or not self._planner.complete:
             return False
         return self._store.next_due(self._run.run_id) is None
 
@@ -214,7 +346,7 @@ class _Session:
             return
         control, in_hand = self._control, self._attempts.in_hand
         self._emit(RunStopping(self._run.run_id, control.reason or "", in_hand, control.request))
-        while self._executor.in_hand():
+        while self._working.in_hand():
             self._control.wait(self._options.poll)
 
     def _abandon(self, error: BaseException) -> None:
@@ -222,7 +354,7 @@ class _Session:
         if not isinstance(error, KeyboardInterrupt):
             self._control.fail(error)
         self._control.stop("interrupted")
-        self._executor.close(wait=False)
+        self._close(wait=False)
         try:
             self._end()
         except ThresherError as failure:
@@ -240,22 +372,33 @@ class _Session:
 
     # -- items ----------------------------------------------------------------------------------------------
 
-    def _work_in_place(self, claim: Claim) -> None:
-        """One claim to its end, its run, number and attempt in every line that is logged meanwhile."""
+    def _work_in_place(self, claims: Sequence[Claim]) -> None:
+        """A group of claims to its end, their run, numbers and attempts in every line that is logged meanwhile."""
+        if len(claims) > 1:
+            self._work_on(claims)  # each of the group has a place of its own
+            return
+        claim = claims[0]
         with correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt)):
-            self._work_on(claim)
+            self._work_on(claims)
 
-    def _work_on(self, claim: Claim) -> None:
-        """One claim to its end; called by the executor, in a worker thread or in this one."""
+    def _work_on(self, claims: Sequence[Claim]) -> None:
+        """A group of claims to its end; called by the executor, in a worker thread or in this one."""
         try:
-            completion = self._attempts.make(claim, self._run)
+            for claim, completion in self._made(claims):
+                self._ended(claim, completion)
         except ThresherError as error:
             self._control.fail(error)  # the store's own words say it all, and say it once
-            return
         except Exception as error:
             log.exception("attempt not stored")
             self._control.fail(error)
-            return
+
+    def _made(self, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Completion | None]]:
+        if self._groups is not None and len(claims) > 1:
+            yield from self._groups.make(claims, self._run)
+        else:
+            yield from ((claim, self._attempts.make(claim, self._run)) for claim in claims)
+
+    def _ended(self, claim: Claim, completion: Completion | None) -> None:
         self._held.pop(claim.item_id, None)
         if completion is None:
             return
@@ -289,6 +432,23 @@ class _Session:
             )
         )
 
+    def _tell_or_wait(self, event: Event) -> None:
+        """Tells what the planner has done, after the start of the session."""
+        with self._listening:
+            if self._early is not None:
+                self._early.append(event)
+                return
+        self._emit(event)
+
+    def _tell_early(self) -> None:
+        while True:
+            with self._listening:
+                if not self._early:
+                    self._early = None
+                    return
+                event = self._early.pop(0)
+            self._emit(event)
+
     def _emit(self, event: Event) -> None:
         """Tells every listener; one that fails is logged and does not disturb the run."""
         with self._listening:
@@ -318,7 +478,12 @@ class _Session:
                     log.warning("leases not renewed", error=type(failure).__name__, reason=own_words(failure))
 
         keeper = Thread(target=carried(keep), name="thresher-leases", daemon=True)
-        keeper.start()
+        try:
+            keeper.start()
+        except (RuntimeError, MemoryError) as error:
+            log.warning("thread not started", purpose="leases", error=type(error).__name__, reason=str(error))
+            yield
+            return
         try:
             yield
         finally:
@@ -344,8 +509,8 @@ class _Session:
         return RunReport(
             run_id=run_id,
             status=self._status(counts),
-            mode=self._executor.mode,
-            mode_reason=self._run.mode_reason,
+            mode=self._decision.mode,
+            mode_reason=self._decision.reason,
             counts=counts,
             usage=totals.usage,
             elapsed_seconds=self._run.elapsed_seconds + time.monotonic() - self._started,
@@ -353,6 +518,7 @@ class _Session:
             peak_concurrency=max(self._attempts.peak, earlier if isinstance(earlier, int) else 0),
             errors=totals.errors,
             error=self._error(),
+            fallbacks=self._fallbacks.all(),
         )
 
     def _status(self, counts: Counts) -> RunStatus:

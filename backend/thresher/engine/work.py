@@ -73,7 +73,25 @@ class Mode(StrEnum):
     """How a run's items are handed to workers."""
 
     PARALLEL = "parallel"
+    BATCH = "batch"
     SEQUENTIAL = "sequential"
+
+
+SINGLE = "single"  # where an item goes that a batch did not answer: asked for by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Another way was taken than the one that was chosen, for ``items`` items.
+
+    ``before`` and ``after`` are modes, or ``SINGLE`` for items that a batch did not answer. ``reason`` is the real
+    one, in words.
+    """
+
+    before: str
+    after: str
+    reason: str
+    items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +275,7 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    fallbacks: Sequence[Fallback] = ()
     requested: RunRequest | None = None
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
@@ -277,7 +296,8 @@ class RunReport:
     """What a run came to.
 
     ``elapsed_seconds`` is wall time over all sessions of the run. ``speedup`` = ``item_seconds_sum`` /
-    ``elapsed_seconds``, measured. ``errors`` counts failed attempts by error class.
+    ``elapsed_seconds``, measured. ``errors`` counts failed attempts by error class. ``fallbacks`` are those of all
+    sessions, in the order they first happened.
     """
 
     run_id: str
@@ -291,6 +311,7 @@ class RunReport:
     peak_concurrency: int
     errors: Mapping[str, int]
     error: JsonObject | None = None
+    fallbacks: Sequence[Fallback] = ()
 
     @property
     def speedup(self) -> float:

@@ -57,7 +57,7 @@ class AnswerCache:
 
     def __init__(self, store: AnswerStore, ladder: AnswerLadder | None = None) -> None:
         self._store = store
-        self._ladder = ladder or AnswerLadder()
+        self.ladder = ladder or AnswerLadder()
         self._flights = _Flights()
         self._recent = _Recent()
         self._own = _OwnKeys()
@@ -80,23 +80,45 @@ class AnswerCache:
                     answer, flight.landed = self._found_or_asked(question, validate)
                 return answer
         recalled = self._recalled(known, question, validate)
-        return recalled or self._ladder.ask(client, request, validate, context)
+        return recalled or self.ladder.ask(client, request, validate, context)
 
-    def _found_or_asked(self, question: _Question, validate: Callable[[str], T]) -> tuple[Answer[T], _Known]:
+    def recall(
+        self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
+    ) -> Answer[T] | None:
+        """The answer that is known, counted as a hit; None where it is not, or no longer fits.
+
+        Raises:
+            Postponed, StorageFailed: see ``ask``.
+        """
+        question = _Question(key_of(client, request), client, request, context)
+        known = self._known(question)
+        return None if known is None else self._recalled(known, question, validate)
+
+    def keep(self, client: ModelClient, request: ModelRequest, answer: Answer[T], context: AttemptContext) -> None:
+        """Keeps an answer that was got in another way as the answer to ``request``."""
+        self._keep(_Question(key_of(client, request), client, request, context), answer)
+
+    def _known(self, question: _Question) -> _Known | None:
         try:
-            known = self._recent.get(question.key) or self._stored(question)
+            return self._recent.get(question.key) or self._stored(question)
         except DatabaseUnavailable as error:  # to ask would be to pay for what may be kept
             raise Postponed(str(error), retry_after=error.retry_after) from error
+
+    def _found_or_asked(self, question: _Question, validate: Callable[[str], T]) -> tuple[Answer[T], _Known]:
+        known = self._known(question)
         recalled = self._recalled(known, question, validate) if known is not None else None
         if known is not None and recalled is not None:
             return recalled, known
-        answer = self._ladder.ask(question.client, question.request, validate, question.context)
+        answer = self.ladder.ask(question.client, question.request, validate, question.context)
+        return answer, self._keep(question, answer)
+
+    def _keep(self, question: _Question, answer: Answer[T]) -> _Known:
         known = _Known(answer.text, _row(question, answer))
         self._recent.put(question.key, known)
         if known.row is not None:
             question.context.attach(CACHED_ANSWERS, known.row)
             self._own.add(question.key)
-        return answer, known
+        return known
 
     def _stored(self, question: _Question) -> _Known | None:
         """What the store has; it is not asked where it cannot have it."""
@@ -112,7 +134,7 @@ class AnswerCache:
     def _recalled(self, known: _Known, question: _Question, validate: Callable[[str], T]) -> Answer[T] | None:
         """A known answer, counted as a hit; None where it no longer fits what is wanted."""
         usage = Usage(cache_hits=1)
-        answer = self._ladder.recall(known.text, question.request, validate, (question.client.model, usage))
+        answer = self.ladder.recall(known.text, question.request, validate, (question.client.model, usage))
         if answer is None:
             return None
         question.context.record_usage(usage)

@@ -25,6 +25,7 @@ class ModelRequest:
     provider's prefix cache hits, and their encoding is kept. ``user`` is context lines and then the subtree;
     ``subtree`` is the XML exactly as it stands in ``user``. ``history`` holds (role, content) of a re-ask, in
     order, after ``user``; ``examples`` holds (question, answer) turns that stand before it, constant for a run.
+    ``expected_tokens``: of the answer, about.
     ``evidence`` is what ``subtree`` says, where it was read already: a client on this machine need not read it again.
     """
 
@@ -36,6 +37,7 @@ class ModelRequest:
     temperature: float = 0.0
     history: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
+    expected_tokens: float = _USUAL_ANSWER
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -43,7 +45,12 @@ class ModelRequest:
         """Tokens of prompt and answer, roughly: what the limiter reserves, and corrects by what was really used."""
         turns = (*self.history, *self.examples)
         characters = len(self.system) + len(self.user) + sum(len(first) + len(second) for first, second in turns)
-        return characters / _CHARACTERS_PER_TOKEN + min(self.max_output_tokens, _USUAL_ANSWER)
+        return estimated_tokens(characters) + min(self.max_output_tokens, self.expected_tokens)
+
+
+def estimated_tokens(characters: int) -> float:
+    """Tokens of so many characters of prompt or answer, roughly."""
+    return characters / _CHARACTERS_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,10 @@ class ModelClient(Protocol):
     @property
     def leaves_machine(self) -> bool:
         """False where nothing of a request leaves this process, so that nothing needs masking."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether one request may hold several subtrees: whether it understands that each has an answer of its own."""
 
     @property
     def fallbacks(self) -> Sequence[str]:

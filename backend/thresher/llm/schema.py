@@ -61,6 +61,20 @@ class ResponseSchema:
         """The schema of a pydantic model: a property with a default is asked for like any other."""
         return cls._of(model.__name__, model.model_json_schema(), nullable_optionals=False)
 
+    def of_several(self) -> ResponseSchema:
+        """Of several such answers in one, each with the ``id`` of what it is about: ``{"answers": [{"id", ...}]}``."""
+        name = f"{self.name[:56]}_several"
+        schema, bounded = (
+            _several(one["json_schema"]["schema"]) for one in (self.response_format, self.bounded_format)
+        )
+        return ResponseSchema(
+            name=name,
+            schema=schema,
+            strict=self.strict,
+            response_format=_response_format(name, schema, strict=self.strict),
+            bounded_format=_response_format(name, bounded, strict=self.strict),
+        )
+
     @classmethod
     def of_json_schema(cls, name: str, schema: Mapping[str, Any]) -> Self:
         """The schema of a user, checked.
@@ -319,19 +333,38 @@ def _around_record(source: Schema) -> Schema:
     for group in ("$defs", "definitions"):
         if group in source:
             around[group] = source[group]
-    moved: Schema = _led_to_record(around)
+    moved: Schema = _led_to(around, "#/properties/record")
     return moved
 
 
-def _led_to_record(value: Any) -> Any:  # noqa: ANN401  # any part of a schema
+def _several(schema: Schema) -> Schema:
+    """A list of what a schema describes; its references are led to where its parts now stand."""
+    groups: Schema = {group: schema[group] for group in ("$defs", "definitions") if group in schema}
+    identity = {"type": "string", "description": "the id of the subtree that this entry is about"}
+    entry = {key: value for key, value in schema.items() if key not in groups}
+    entry["properties"] = {"id": identity, **entry["properties"]}
+    entry["required"] = ["id", *entry["required"]]
+    around: Schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"answers": {"type": "array", "items": entry}},
+        "required": ["answers"],
+        **groups,
+    }
+    moved: Schema = _led_to(around, "#/properties/answers/items")
+    return moved
+
+
+def _led_to(value: Any, place: str) -> Any:  # noqa: ANN401  # any part of a schema
+    """The same with references led to ``place``, where what they point into now stands; definitions stay."""
     if isinstance(value, list):
-        return [_led_to_record(entry) for entry in value]
+        return [_led_to(entry, place) for entry in value]
     if not isinstance(value, dict):
         return value
-    moved = {key: _led_to_record(entry) for key, entry in value.items()}
+    moved = {key: _led_to(entry, place) for key, entry in value.items()}
     reference = moved.get("$ref")
     if isinstance(reference, str) and not reference.startswith(("#/$defs/", "#/definitions/")):
-        moved["$ref"] = "#/properties/record" + reference.removeprefix("#")
+        moved["$ref"] = place + reference.removeprefix("#")
     return moved
 
 

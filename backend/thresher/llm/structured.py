@@ -54,10 +54,18 @@ class Answer(Generic[T]):
 
 
 class AnswerLadder:
-    """Asks, repairs, asks once more, gives up. One serves all threads; with ``hedge``, late requests are sent twice."""
+    """Asks, repairs, asks once more, gives up. One serves all threads; with ``hedge``, late requests are sent twice.
 
-    def __init__(self, hedge: Hedge | None = None) -> None:
+    Without ``re_asks`` it gives up at once: for who has a better way to ask again.
+    """
+
+    def __init__(self, hedge: Hedge | None = None, *, re_asks: bool = True) -> None:
         self._hedge = hedge
+        self._re_asks = re_asks
+
+    def asking_once(self) -> AnswerLadder:
+        """The same without the second question."""
+        return AnswerLadder(self._hedge, re_asks=False)
 
     def ask(
         self, client: ModelClient, request: ModelRequest, validate: Callable[[str], T], context: AttemptContext
@@ -76,6 +84,8 @@ class AnswerLadder:
         accepted = _accepted(first, request, validate, context)
         if isinstance(accepted, _Accepted):
             return Answer(accepted.value, accepted.rung, first.text, first.model, first.usage)
+        if not self._re_asks:
+            raise UnusableAnswer(f"{first.model} gave no usable answer: {accepted.sentence}.")
         again = self._asked(client, _re_ask(request, first, accepted), context)
         second = _accepted(again, request, validate, context)
         if isinstance(second, _Accepted):

@@ -124,6 +124,7 @@ class RunRow(Base):
     finished_at: Mapped[datetime | None]
     requested: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    fallbacks: Mapped[list[Any] | None]
     budget: Mapped[str | None]
 
     __table_args__ = (

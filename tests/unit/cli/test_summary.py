@@ -18,6 +18,7 @@ RESULT: dict[str, Any] = {
     "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
     "elapsed_seconds": 20.0, "item_seconds_sum": 180.0, "speedup": 9.0, "peak_concurrency": 10, "requests": 11,
     "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "budget": None, "spent": None, "errors": [],
+    "fallbacks": [],
 }  # fmt: skip
 
 
@@ -51,6 +52,13 @@ def test_no_speed_up_is_shown_where_there_was_none() -> None:
     assert "one node after the other (--sequential was given)" in summary(
         mode="sequential", mode_reason="--sequential was given"
     )
+
+
+def test_batch_mode_and_fallbacks_are_named_with_their_reason() -> None:
+    fallback = {"from": "batch", "to": "single", "reason": "left out", "nodes": 3}
+    text = summary(mode="batch", fallbacks=[fallback])
+    assert "several nodes per request, up to 10 at once (because)" in text
+    assert "fallback  batch to single for 3 nodes: left out" in text
 
 
 def test_one_unproved_value_of_many_is_not_rounded_away() -> None:

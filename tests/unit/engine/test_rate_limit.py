@@ -186,7 +186,9 @@ class TestPace:
 
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=80))
-    def test_whatever_happens_nobody_waits_longer_than_the_lowest_rate_wants(self, steps: list[tuple[float, bool]]) -> None:
+    def test_whatever_happens_nobody_waits_longer_than_the_lowest_rate_wants(
+        self, steps: list[tuple[float, bool]]
+    ) -> None:
         pace, now = Pace(0.0), 0.0
         for seconds, refused in steps:
             now += pace.wait(now)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from thresher.core.errors import ThresherError
 from thresher.engine.work import Claim, Mode
+
+
+class ModeUnavailable(ThresherError):
+    """Raised when a mode cannot work here at all (no thread can be started): the claims given were not taken."""
 
 
 class Executor(Protocol):
     """Hands claims to workers. One session of a run at a time; used from the runner's thread only.
 
+    Claims come in groups, each for one worker: of one claim, or in batch mode of those that are asked about together.
     ``plans_first`` says whether the whole plan is made before the first item starts (else it is made beside
     the work, a bounded way ahead).
     """
@@ -19,20 +25,24 @@ class Executor(Protocol):
     workers: int
     plans_first: bool
 
-    def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:
-        """Begins a session; ``work`` processes one claim to its end and raises nothing but KeyboardInterrupt.
+    def start(self, work: Callable[[Sequence[Claim]], None], freed: Callable[[], None]) -> None:
+        """Begins a session; ``work`` processes a group to its end and raises nothing but KeyboardInterrupt.
 
         ``freed`` is called, from any thread, when there is room again and when nothing is in hand any more.
         """
 
     def room(self) -> int:
-        """How many more claims it takes now."""
+        """How many more claims it takes now, cut into groups or not."""
 
-    def submit(self, claim: Claim) -> None:
-        """Takes a claim; it is worked on as soon as a worker is free, in the order of submission."""
+    def submit(self, claims: Sequence[Claim]) -> None:
+        """Takes a group; it is worked on as soon as a worker is free, in the order of submission.
+
+        Raises:
+            ModeUnavailable: no worker can be started.
+        """
 
     def in_hand(self) -> int:
-        """Claims taken whose work has not ended."""
+        """Groups taken whose work has not ended."""
 
     def close(self, *, wait: bool) -> None:
-        """Ends the session, with ``wait`` after all claims taken are done."""
+        """Ends the session, with ``wait`` after all groups taken are done."""

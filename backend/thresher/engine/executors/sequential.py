@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from thresher.engine.work import Claim, Mode
 
@@ -15,9 +15,13 @@ class SequentialExecutor:
     plans_first = True
 
     def __init__(self) -> None:
-        self._work: Callable[[Claim], None] | None = None
+        self._work: Callable[[Sequence[Claim]], None] | None = None
 
-    def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:  # noqa: ARG002 # always room
+    def start(
+        self,
+        work: Callable[[Sequence[Claim]], None],
+        freed: Callable[[], None],  # noqa: ARG002 # always room
+    ) -> None:
         """Begins a session."""
         self._work = work
 
@@ -25,11 +29,11 @@ class SequentialExecutor:
         """One claim at a time."""
         return 1
 
-    def submit(self, claim: Claim) -> None:
-        """Works on the claim at once and returns when it is done."""
+    def submit(self, claims: Sequence[Claim]) -> None:
+        """Works on the group at once and returns when it is done."""
         if self._work is None:
             raise RuntimeError("start() comes before submit()")
-        self._work(claim)
+        self._work(claims)
 
     def in_hand(self) -> int:
         """Nothing is in hand between two calls."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
+from thresher.core.logging import get_logger
+from thresher.engine.executors.port import ModeUnavailable
 from thresher.engine.work import Claim, Mode
 
-LONGEST_QUEUE = 64  # items, where the workers do not need more
+log = get_logger(__name__)
+
+LONGEST_QUEUE = 64  # groups, where the workers do not need more
 PACE_OVER = 0.1  # seconds
 
 
 class ThreadsExecutor:
     """A pool of ``workers`` threads with a short queue before it, so that no worker waits for the next claim.
 
-    The queue holds two items for each worker, or what the pool does in a second if that is more (``LONGEST_QUEUE``
+    The queue holds two groups for each worker, or what the pool does in a second if that is more (``LONGEST_QUEUE``
     at most), and is filled up when half of it is gone: many claims at a time cost less, but what waits here no
     other process can take.
 
@@ -32,7 +36,7 @@ class ThreadsExecutor:
         self.workers = workers
         self._on_thread_end = on_thread_end
         self._pool: ThreadPoolExecutor | None = None
-        self._work: Callable[[Claim], None] | None = None
+        self._work: Callable[[Sequence[Claim]], None] | None = None
         self._freed: Callable[[], None] = _nobody
         self._lock = Lock()  # protects _in_hand and _ended
         self._in_hand = 0
@@ -40,15 +44,17 @@ class ThreadsExecutor:
         self._paced_at = time.monotonic()
         self._queue = 2 * workers
         self._low_water = 2 * workers
+        self._has_threads = False
 
-    def start(self, work: Callable[[Claim], None], freed: Callable[[], None]) -> None:
+    def start(self, work: Callable[[Sequence[Claim]], None], freed: Callable[[], None]) -> None:
         """Begins a session; threads are started as they are needed."""
         self._work = work
         self._freed = freed
+        self._has_threads = False
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
     def room(self) -> int:
-        """How many claims are wanted: none before half of the queue is gone."""
+        """How many groups are wanted: none before half of the queue is gone."""
         self._pace()
         free = self.workers + self._queue - self._in_hand
         return free if free >= self._queue // 2 else 0
@@ -65,16 +71,34 @@ class ThreadsExecutor:
         self._queue = max(2 * self.workers, min(round(per_second), LONGEST_QUEUE))
         self._low_water = self.workers + self._queue - self._queue // 2
 
-    def submit(self, claim: Claim) -> None:
-        """Queues the claim for the next free worker."""
+    def submit(self, claims: Sequence[Claim]) -> None:
+        """Queues the group for the next free worker.
+
+        Raises:
+            ModeUnavailable: not one thread can be started. Where some run already, they do the work of all.
+        """
         if self._pool is None:
             raise RuntimeError("start() comes before submit()")
         with self._lock:
             self._in_hand += 1
-        self._pool.submit(self._run, claim)
+        try:
+            self._pool.submit(self._run, claims)
+        except (RuntimeError, MemoryError) as error:  # the pool has queued the group before it starts a thread for it
+            if not self._has_threads:
+                self._forget_all()
+                raise ModeUnavailable(f"{error or 'out of memory'}") from error
+            log.warning("thread not started", purpose="work", error=type(error).__name__, reason=str(error))
+        else:
+            self._has_threads = True
+
+    def _forget_all(self) -> None:
+        """Nothing that was queued will be worked on: there is nobody to do it."""
+        self.close(wait=False)
+        with self._lock:
+            self._in_hand = 0
 
     def in_hand(self) -> int:
-        """Claims queued or being worked on."""
+        """Groups queued or being worked on."""
         return self._in_hand
 
     def close(self, *, wait: bool) -> None:
@@ -83,10 +107,10 @@ class ThreadsExecutor:
             self._pool.shutdown(wait=wait, cancel_futures=True)
         self._pool = None
 
-    def _run(self, claim: Claim) -> None:
+    def _run(self, claims: Sequence[Claim]) -> None:
         try:
             if self._work is not None:
-                self._work(claim)
+                self._work(claims)
         finally:
             with self._lock:
                 self._in_hand -= 1

@@ -18,6 +18,7 @@ class LocalClient(OpenAIClient):
     """
 
     leaves_machine = False
+    takes_batches = False  # a model that small mixes them up
 
     def __init__(self, model: LocalModel, *, timeout: float) -> None:
         with ExitStack() as starting:

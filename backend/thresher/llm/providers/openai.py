@@ -62,6 +62,7 @@ class OpenAIClient:
     """
 
     leaves_machine = True
+    takes_batches = True
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class SilentClient:
     model: str
     price: Price | None
     leaves_machine: bool = True
+    takes_batches: bool = False
     fallbacks: tuple[str, ...] = ()
 
     @property

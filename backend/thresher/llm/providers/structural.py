@@ -31,6 +31,7 @@ class StructuralClient:
     provider = NAME
     model = NAME
     leaves_machine = False
+    takes_batches = False
     resource = None
     price = FREE
     fallbacks: tuple[str, ...] = ()

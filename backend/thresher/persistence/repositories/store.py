@@ -20,6 +20,7 @@ from thresher.engine.work import (
     Claim,
     Completion,
     Counts,
+    Fallback,
     ItemSpec,
     ItemStatus,
     JsonObject,
@@ -181,6 +182,14 @@ class SqlStore:
         """
         self._update_run(run_id, {"mode": mode.value, "mode_reason": reason})
 
+    def set_fallbacks(self, run_id: str, fallbacks: Sequence[Fallback]) -> None:
+        """Stores all fallbacks of a run so far.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, {"fallbacks": [dataclasses.asdict(fallback) for fallback in fallbacks]})
+
     def set_run_budget(self, run_id: str, budget: Budget | None) -> None:
         """Says what the next sessions of a run may spend, with what was spent before; None: as much as it takes.
 
@@ -200,6 +209,7 @@ class SqlStore:
             "status": report.status.value,
             "report": dataclasses.asdict(report) | {"speedup": report.speedup},
             "error": report.error,
+            "fallbacks": [dataclasses.asdict(fallback) for fallback in report.fallbacks] or None,
             "elapsed_seconds": report.elapsed_seconds,
             "finished_at": now if report.status in ENDED else None,
         }
@@ -535,6 +545,7 @@ def _run(row: RunRow) -> Run:
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
     values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
     values["requested"] = None if row.requested is None else RunRequest(row.requested)
+    values["fallbacks"] = tuple(Fallback(**fallback) for fallback in row.fallbacks or ())
     values["budget"] = None if row.budget is None else Budget.parse(row.budget)
     return Run(run_id=row.id, **values)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -26,17 +26,29 @@ CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The whole and true answer to a request; ``key`` is the sha256 of the subtree, of the last message without one."""
+class AnsweredPart:
+    """What is answered about one subtree, by its sha256."""
 
     key: str
     excerpt: str
+    value: Any
+    lies: Sequence[Lie]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The whole and true answer to a request; ``key`` is the sha256 of the subtree, of the last message without one.
+
+    ``parts`` are what was asked about: one subtree, or several, each with its entry of the answer.
+    """
+
+    key: str
     subtree: str
     model: str
     content: str
     prompt_tokens: int
     body: bytes
-    lies: Sequence[Lie]
+    parts: Sequence[AnsweredPart]
 
     @property
     def completion_tokens(self) -> int:
@@ -70,34 +82,46 @@ class Answers:
                 self._kept.popitem(last=False)
         return answer
 
-    def _told(self, prompt: Prompt, key: str) -> tuple[Any, Sequence[Lie]]:
-        evidence = _evidence(prompt.subtree)
+    def _told(self, schema: Mapping[str, Any], subtree: str, key: str) -> tuple[Any, Sequence[Lie]]:
+        evidence = _evidence(subtree)
         if not self._lies:
-            return fill(prompt.schema, evidence), ()
-        value, proofs = fill_with_proofs(prompt.schema, evidence)
-        return value, self._liar.tell(value, proofs, key, prompt.subtree)
+            return fill(schema, evidence), ()
+        value, proofs = fill_with_proofs(schema, evidence)
+        return value, self._liar.tell(value, proofs, key, subtree)
+
+    def _part(self, schema: Mapping[str, Any], subtree: str, source: str) -> AnsweredPart:
+        key = _key(source)
+        excerpt = " ".join(source[: 4 * EXCERPT_CHARACTERS].split())[:EXCERPT_CHARACTERS]
+        return AnsweredPart(key, excerpt, *self._told(schema, subtree, key))
+
+    def _several(self, prompt: Prompt) -> Sequence[AnsweredPart]:
+        schema, answered = prompt.entry_schema, []
+        for asked in prompt.parts:
+            part = self._part(schema, asked.subtree, asked.subtree)
+            answered.append(replace(part, value={"id": asked.identity, **part.value}))
+        return answered
 
     def _made(self, prompt: Prompt) -> Answer:
         source = prompt.subtree or prompt.last_message
-        key = sha256(source.encode("utf-8", "replace")).hexdigest()
-        value, lies = self._told(prompt, key)
-        content = to_text(value)
+        several = self._several(prompt)
+        parts = several or [self._part(prompt.schema, prompt.subtree, source)]
+        key = _key(source)
+        content = to_text({"answers": [part.value for part in several]} if several else parts[0].value)
         prompt_tokens = max(1, prompt.characters // CHARACTERS_PER_TOKEN)
         return Answer(
             key=key,
-            excerpt=" ".join(source[: 4 * EXCERPT_CHARACTERS].split())[:EXCERPT_CHARACTERS],
             subtree=prompt.subtree,
             model=prompt.model,
             content=content,
             prompt_tokens=prompt_tokens,
             body=completion(key, prompt.model, content, prompt_tokens),
-            lies=lies,
+            parts=parts,
         )
 
 
 def spoiled(answer: Answer, draw: Draw) -> bytes:
     """The body of an answer that was drawn to be cut, fenced or wrapped in prose."""
-    content, finish_reason = answer.content, "stop"
+    content, finish_reason = answer.content if draw.order is None else _reordered(answer, draw.order), "stop"
     if draw.fenced:
         content = f"```json\n{content}\n```"
     if draw.prose:
@@ -105,6 +129,16 @@ def spoiled(answer: Answer, draw: Draw) -> bytes:
     if draw.cut < 1.0:
         content, finish_reason = content[: int(len(content) * draw.cut)], "length"
     return completion(answer.key, answer.model, content, answer.prompt_tokens, finish_reason)
+
+
+def _reordered(answer: Answer, order: Sequence[tuple[int, int]]) -> str:
+    """Some of the entries of an answer, each under the id of some entry: what was drawn."""
+    values = [part.value for part in answer.parts]
+    return to_text({"answers": [{**values[entry], "id": values[under]["id"]} for entry, under in order]})
+
+
+def _key(source: str) -> str:
+    return sha256(source.encode("utf-8", "replace")).hexdigest()
 
 
 def completion(key: str, model: str, content: str, prompt_tokens: int, finish_reason: str = "stop") -> bytes:

@@ -25,13 +25,17 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What was drawn for one request. ``cut`` is the share of the answer that is sent, 1 for all of it."""
+    """What was drawn for one request. ``cut`` is the share of the answer that is sent, 1 for all of it.
+
+    ``order``: of an answer with several entries, which are sent, each under the id of which; None: all, as they are.
+    """
 
     fate: Fate = Fate.ANSWER
     cut: float = 1.0
     fenced: bool = False
     prose: bool = False
     latency: float = 0.0  # seconds
+    order: tuple[tuple[int, int], ...] | None = None
     slow: bool = False
 
 
@@ -45,8 +49,8 @@ class Lottery:
         self._seed = options.seed
         self._certain = None if self._faults.any or self._jitter else Draw(latency=options.latency)
 
-    def draw(self, subtree: str, count: int) -> Draw:
-        """What becomes of the ``count``-th request for a subtree (from 1)."""
+    def draw(self, subtree: str, count: int, entries: int = 1) -> Draw:
+        """What becomes of the ``count``-th request for a subtree (from 1), or for several: ``entries``."""
         if self._certain is not None:
             return self._certain
         chances = self._chances(f"{subtree}:{count}")
@@ -59,7 +63,18 @@ class Lottery:
             prose=chances[7] < faults.prose,
             latency=self._latency * self._factor(chances[8], chances[9]) * (SLOWER if is_slow else 1.0),
             slow=is_slow,
+            order=self._order(f"{subtree}:{count}", entries) if entries > 1 else None,
         )
+
+    def _order(self, what: str, entries: int) -> tuple[tuple[int, int], ...] | None:
+        """Two entries under each other's id, then some left out; None where nothing of that was drawn."""
+        under = list(range(entries))
+        if self.chance(f"swap:{what}") < self._faults.swap:
+            one = int(self.chance(f"swapped:{what}") * (entries - 1))
+            under[one], under[one + 1] = under[one + 1], under[one]
+        sent = [place for place in range(entries) if self.chance(f"forget:{what}:{place}") >= self._faults.forget]
+        is_whole = len(sent) == entries and under == sorted(under)
+        return None if is_whole else tuple((place, under[place]) for place in sent)
 
     def chance(self, what: str) -> float:
         """One number from 0 to below 1 for whatever this names."""

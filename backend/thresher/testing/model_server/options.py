@@ -12,7 +12,10 @@ LOCALHOST = "localhost"
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares of requests (0 to 1) that go wrong, each drawn on its own; ``lie`` is a share of fields."""
+    """Shares of requests (0 to 1) that go wrong, each drawn on its own; ``lie`` is a share of fields.
+
+    Of requests about several subtrees, ``forget`` is a share of the entries of an answer, ``swap`` of answers.
+    """
 
     error_500: float = 0.0
     drop: float = 0.0
@@ -22,6 +25,8 @@ class Faults:
     prose: float = 0.0
     lie: float = 0.0
     html: float = 0.0
+    forget: float = 0.0
+    swap: float = 0.0
     slow: float = 0.0
 
     @property
@@ -36,6 +41,8 @@ class Faults:
             self.prose,
             self.html,
             self.slow,
+            self.forget,
+            self.swap,
         )
         return max(per_request) > 0
 
@@ -143,6 +150,8 @@ _SHARES = {
     "prose": "share of answers with prose before and after",
     "lie": "share of fields with a wrong value",
     "html": "share of requests answered with an HTML page and status 200",
+    "forget": "share of entries left out of an answer about several subtrees",
+    "swap": "share of answers about several subtrees in which two have each other's id",
     "slow": "share of requests that take ten times their latency",
 }
 

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic_core import from_json
 
 _FIRST_TAG_LINE = re.compile(r"^[ \t]*<", re.MULTILINE)
+_PART = re.compile(r'^<subtree id="([^"<>]+)">\n(.*?)\n</subtree>$', re.MULTILINE | re.DOTALL)
+_ENTRY_PLACE = "#/properties/answers/items"
 
 _TEXT = {"type": "string"}
 _ENTRY = {
@@ -39,6 +41,14 @@ class UnusableRequest(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of several subtrees in a request."""
+
+    identity: str
+    subtree: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A chat completion's request. ``subtree`` is empty where no message of the user holds XML."""
 
@@ -47,6 +57,25 @@ class Prompt:
     subtree: str
     last_message: str
     characters: int
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The subtrees of a request that asks about several (its schema wants ``answers`` with ids); else none."""
+        if _entry(self.schema) is None:
+            return ()
+        return [Part(identity, subtree) for identity, subtree in _PART.findall(self.subtree)]
+
+    @property
+    def entry_schema(self) -> Mapping[str, Any]:
+        """The schema of one answer among several, by itself and without its id."""
+        entry = _entry(self.schema)
+        if entry is None:
+            return self.schema
+        groups = {group: self.schema[group] for group in ("$defs", "definitions") if group in self.schema}
+        properties = {name: part for name, part in entry["properties"].items() if name != "id"}
+        required = [name for name in entry.get("required", ()) if name != "id"]
+        moved: Mapping[str, Any] = _by_itself({**entry, "properties": properties, "required": required, **groups})
+        return moved
 
     @classmethod
     def of(cls, body: bytes) -> Prompt:
@@ -70,6 +99,24 @@ class Prompt:
             last_message=texts[-1][1],
             characters=sum(len(text) for _, text in texts),
         )
+
+
+def _entry(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema of an entry, where a list of entries with ids is wanted."""
+    properties = schema.get("properties", {})
+    items = properties["answers"].get("items", {}) if properties.keys() == {"answers"} else {}
+    return items if isinstance(items, dict) and "id" in items.get("properties", {}) else None
+
+
+def _by_itself(value: Any) -> Any:  # noqa: ANN401 # any part of a schema
+    if isinstance(value, list):
+        return [_by_itself(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    moved = {key: _by_itself(part) for key, part in value.items()}
+    if isinstance(moved.get("$ref"), str):
+        moved["$ref"] = moved["$ref"].replace(_ENTRY_PLACE, "#", 1)
+    return moved
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hmac import compare_digest
@@ -30,7 +30,7 @@ class _Case:
     """One request for a completion on its way."""
 
     answer: Answer
-    record: SubtreeRecord
+    records: Sequence[SubtreeRecord]  # of each subtree that it asks about
     admission: Admission
 
 
@@ -130,7 +130,8 @@ class ModelService:
             connection.reply(self._refused(case, now))
 
     def _refused(self, case: _Case, now: float) -> Reply:
-        case.record.rate_limited += 1
+        for record in case.records:
+            record.rate_limited += 1
         self._statistics.totals["rate_limited"] += 1
         self._statistics.totals["rate_limited_late"] += now > self._first_at + LATE
         if self._options.limits.retry_after:
@@ -140,11 +141,12 @@ class ModelService:
 
     def _work(self, case: _Case, connection: Connection) -> None:
         """Holds a request for its latency, then lets its fate happen; the client may leave before."""
-        draw = self._lottery.draw(case.answer.key, case.record.requests)
+        asked = max(record.requests for record in case.records)
+        draw = self._lottery.draw(case.answer.key, asked, len(case.records))
         failing = self._is_failing(case.answer)
         self._statistics.totals["slow"] += draw.slow
         if not failing and draw.fate is not Fate.ERROR_500:
-            self._statistics.paid(case.record, case.answer)
+            self._statistics.paid(case.records, case.answer)
         self._statistics.entered()
         if draw.fate is Fate.HANG and not failing:
             self._statistics.totals["hang"] += 1
@@ -189,9 +191,12 @@ class ModelService:
         totals["truncate"] += draw.cut < 1.0
         totals["fence"] += draw.fenced
         totals["prose"] += draw.prose
+        sent = range(len(case.records)) if draw.order is None else [entry for entry, _ in draw.order]
+        totals["forget"] += len(case.records) - len(sent)
+        totals["swap"] += draw.order is not None and any(entry != under for entry, under in draw.order)
         if draw.cut == 1.0:
-            self._statistics.answered(case.record, case.answer)
-        if draw.cut == 1.0 and not draw.fenced and not draw.prose:
+            self._statistics.answered(case.records, case.answer, sent)
+        if draw.cut == 1.0 and draw.order is None and not draw.fenced and not draw.prose:
             return case.answer.body
         return spoiled(case.answer, draw)
 

@@ -46,24 +46,29 @@ class Statistics:
         self.max_concurrency = self.concurrency
         self.max_connections = self.connections
 
-    def arrived(self, answer: Answer) -> SubtreeRecord:
-        """A request for a subtree has come; returns its record with this request counted."""
-        record = self.subtrees.get(answer.key)
-        if record is None:
-            record = self.subtrees[answer.key] = SubtreeRecord(answer.excerpt)
-        record.requests += 1
-        return record
+    def arrived(self, answer: Answer) -> Sequence[SubtreeRecord]:
+        """A request has come; returns the records of its subtrees with this request counted, on each of them."""
+        records = []
+        for part in answer.parts:
+            record = self.subtrees.get(part.key)
+            if record is None:
+                record = self.subtrees[part.key] = SubtreeRecord(part.excerpt)
+            record.requests += 1
+            records.append(record)
+        return records
 
-    def paid(self, record: SubtreeRecord, answer: Answer) -> None:
+    def paid(self, records: Sequence[SubtreeRecord], answer: Answer) -> None:
         """A request was let in that costs its prompt."""
-        record.paid += 1
+        for record in records:
+            record.paid += 1
         self.totals["paid"] += 1
         self.totals["prompt_tokens"] += answer.prompt_tokens
 
-    def answered(self, record: SubtreeRecord, answer: Answer) -> None:
-        """A whole answer was sent."""
-        record.answered += 1
-        record.lies = answer.lies
+    def answered(self, records: Sequence[SubtreeRecord], answer: Answer, sent: Sequence[int]) -> None:
+        """A whole answer was sent; ``sent`` are the places of the subtrees of which it has an entry."""
+        for place in sent:
+            records[place].answered += 1
+            records[place].lies = answer.parts[place].lies
         self.totals["answered"] += 1
         self.totals["completion_tokens"] += answer.completion_tokens
 
@@ -122,6 +127,8 @@ _TOTALS = (
     "truncate",
     "fence",
     "prose",
+    "forget",
+    "swap",
     "slow",
     "prompt_tokens",
     "completion_tokens",

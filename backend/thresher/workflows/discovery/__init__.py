@@ -1,5 +1,6 @@
 """XML discovery: facts from every subtree of a document."""
 
+from thresher.workflows.discovery.batch_reader import BatchLimits
 from thresher.workflows.discovery.configurations import NodeConfiguration, load_configurations
 from thresher.workflows.discovery.discovery_workflow import DiscoveryRequest, DiscoveryWorkflow
 from thresher.workflows.discovery.node_facts import FactValue, NodeFact
@@ -13,6 +14,7 @@ from thresher.workflows.discovery.subtrees import Limits, SourceDocument, Subtre
 
 __all__ = [
     "AnswerBounds",
+    "BatchLimits",
     "DiscoveryRequest",
     "DiscoveryWorkflow",
     "FactValue",

@@ -13,7 +13,9 @@ from thresher.core.errors import AnswerTruncated, NothingMatched, PromptTooLong,
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Claim, ItemSpec, Mode, NewRun, Outcome, Run
 from thresher.llm.client import ModelRequest
+from thresher.workflows.discovery.batch_reader import BatchLimits, BatchReader
 from thresher.workflows.discovery.configurations import NodeConfiguration, applicable
+from thresher.workflows.discovery.node_facts import NodeFact
 from thresher.workflows.discovery.node_reader import Node, NodeReader
 from thresher.workflows.discovery.subtrees import (
     Limits,
@@ -57,10 +59,12 @@ class DiscoveryWorkflow:
 
     kind = KIND
 
-    def __init__(self, make_reader: ReaderFactory) -> None:
+    def __init__(self, make_reader: ReaderFactory, batch_limits: BatchLimits | None = None) -> None:
         self._make_reader = make_reader
+        self._batch_limits = batch_limits or BatchLimits()
         self._readers: dict[tuple[str, str], NodeReader] = {}
-        self._lock = Lock()  # protects _readers
+        self._batch_readers: dict[tuple[str, str], BatchReader] = {}
+        self._lock = Lock()  # protects both
 
     @staticmethod
     def prepare(request: DiscoveryRequest, mode: Mode, mode_reason: str) -> NewRun:
@@ -116,29 +120,54 @@ class DiscoveryWorkflow:
         """Streams what would be asked about each planned item; None where nothing would be. See ``plan``."""
         for spec in self.plan(run):
             skipped = spec.skip_reason is not None
-            yield spec, None if skipped else self._reader(spec, run).request(_node(spec))
+            yield spec, None if skipped else self._reader(_path(spec), run).question(_node(spec))
 
     def process(self, claim: Claim, context: AttemptContext) -> Outcome:
         """Reads one subtree; one that is too large for the model's answer becomes several."""
         node = _node(claim)
         try:
-            fact = self._reader(claim, context.run).read(node, context)
+            fact = self._reader(_path(claim), context.run).read(node, context)
         except (AnswerTruncated, PromptTooLong):
             children = _children(claim, node)
             if not children:
                 raise
             return Outcome(result={"facts": 0, "split": len(children)}, children=children)
-        facts = 1 if fact.fields or fact.references else 0
-        result = {
-            "facts": facts,
-            "confidence": fact.confidence,
-            "fields": len(fact.fields),
-            "grounded": fact.fields_grounded,
-        }
-        return Outcome(result=result, records=[fact.to_record()] if facts else ())
+        return _outcome(fact)
 
-    def _reader(self, claim: Claim | ItemSpec, run: Run) -> NodeReader:
-        key = (run.run_id, str(claim.attributes.get("path", "")))
+    # -- several at once ------------------------------------------------------------------------------------
+
+    def batch_obstacle(self, run: Run) -> str | None:
+        """Why several subtrees are not read by one request, None where they are."""
+        client = self._reader("", run).client
+        if not client.takes_batches:
+            return f"the reader {client.provider} takes one subtree at a time"
+        return "BATCH_MAX_ITEMS is 1" if self._batch_limits.max_items == 1 else None
+
+    def batches(self, claims: Sequence[Claim], run: Run) -> Sequence[Sequence[Claim]]:
+        """Packs subtrees of the same path, so that prompt and schema are the same."""
+        by_path: dict[str, list[Claim]] = {}
+        for claim in claims:
+            by_path.setdefault(_path(claim), []).append(claim)
+        groups = [group for path, some in by_path.items() for group in self._batch_reader(path, run).packed(some)]
+        return sorted(groups, key=lambda group: group[0].position)
+
+    def process_batch(
+        self, claims: Sequence[Claim], contexts: Sequence[AttemptContext]
+    ) -> Sequence[Outcome | Exception]:
+        """Reads several subtrees by one request."""
+        reader = self._batch_reader(_path(claims[0]), contexts[0].run)
+        results = reader.read([_node(claim) for claim in claims], contexts)
+        return [result if isinstance(result, Exception) else _outcome(result) for result in results]
+
+    def _batch_reader(self, path: str, run: Run) -> BatchReader:
+        key, reader = (run.run_id, path), self._reader(path, run)
+        with self._lock:
+            if key not in self._batch_readers:
+                self._batch_readers[key] = BatchReader(reader, self._batch_limits)
+            return self._batch_readers[key]
+
+    def _reader(self, path: str, run: Run) -> NodeReader:
+        key = (run.run_id, path)
         reader = self._readers.get(key)
         if reader is not None:
             return reader
@@ -183,6 +212,21 @@ def _spec(subtree: Subtree, disabled: frozenset[str] | set[str]) -> ItemSpec:
         stage=WHOLE if subtree.piece == 0 else PIECE,
         skip_reason=skip,
     )
+
+
+def _path(claim: Claim | ItemSpec) -> str:
+    return str(claim.attributes.get("path", ""))
+
+
+def _outcome(fact: NodeFact) -> Outcome:
+    facts = 1 if fact.fields or fact.references else 0
+    result = {
+        "facts": facts,
+        "confidence": fact.confidence,
+        "fields": len(fact.fields),
+        "grounded": fact.fields_grounded,
+    }
+    return Outcome(result=result, records=[fact.to_record()] if facts else ())
 
 
 def _node(claim: Claim | ItemSpec) -> Node:

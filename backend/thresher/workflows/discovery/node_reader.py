@@ -55,6 +55,16 @@ class AnswerBounds:
     temperature: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A subtree as the model will see it. ``sent`` is its XML, in which ``hidden`` stands for personal data."""
+
+    node: Node
+    evidence: Evidence
+    hidden: Pseudonyms
+    sent: str
+
+
 class Ladder(Protocol):
     """Who gets an answer: see ``llm.structured.AnswerLadder``."""
 
@@ -81,20 +91,21 @@ class NodeReader:
         ladder: Ladder | None = None,
     ) -> None:
         """``ladder`` asks the model; an ``AnswerCache`` asks only where no answer is known."""
-        self._client = client
+        self.client = client
         self._masker = masker if client.leaves_machine else None
-        self._bounds = bounds or AnswerBounds()
-        self._context_lines = "" if self._bounds.is_small_model else _context_lines(document or {})
-        self._record = _record_schema(configuration)
-        self._schema = self._record.response if self._record is not None else _fields_schema(self._bounds)
+        self.bounds = bounds or AnswerBounds()
+        self.context_lines = "" if self.bounds.is_small_model else _context_lines(document or {})
+        self.record = _record_schema(configuration)
+        self.schema = self.record.response if self.record is not None else _fields_schema(self.bounds)
+        self._configuration = configuration
         self._prompt = self._choose_prompt()
-        self._system = _with_instructions(self._prompt.text, configuration)
-        self._ladder = ladder or AnswerLadder()
+        self._system = self.with_instructions(self._prompt)
+        self.ladder = ladder or AnswerLadder()
 
     @property
     def extractor(self) -> str:
         """Who reads, as rows say it: ``structural``, or provider and model."""
-        client = self._client
+        client = self.client
         return client.provider if client.provider == client.model else f"{client.provider}:{client.model}"
 
     def read(self, node: Node, context: AttemptContext) -> NodeFact:
@@ -104,63 +115,91 @@ class NodeReader:
             RetryableError, PermanentError, FatalError: the model failed (see ``core.errors``).
             AnswerTruncated, PromptTooLong: the subtree is too large for the model: split it.
         """
-        evidence, hidden, request = self._prepared(node)
-        if request is None:
-            return self._fact(node, _Found(1.0, (), ()), hidden)
+        seen = self.see(node)
+        if not seen.evidence.leaves:
+            return self.nothing_in(seen)
+        request = self.request(seen)
         context.raise_if_stopping()
-        if self._record is not None:
-            return self._read_record(node, request, (evidence, hidden), context)
-        return self._read_fields(node, request, (evidence, hidden), context)
+        return self.fact(seen, self.ladder.ask(self.client, request, self.validated, context).value)
 
-    def request(self, node: Node) -> ModelRequest | None:
+    def question(self, node: Node) -> ModelRequest | None:
         """What is asked of the model about a subtree; None where it holds nothing to read."""
-        return self._prepared(node)[2]
+        seen = self.see(node)
+        return self.request(seen) if seen.evidence.leaves else None
 
-    def _prepared(self, node: Node) -> tuple[Evidence, Pseudonyms, ModelRequest | None]:
-        root = _parsed(node)
-        evidence = Evidence.of(root, node.shells)
-        if not evidence.leaves:
-            return evidence, _NOTHING_HIDDEN, None
-        hidden = self._masker.mask(root) if self._masker is not None else _NOTHING_HIDDEN
-        sent = etree.tostring(root, encoding="unicode") if hidden.count else node.xml
-        request = ModelRequest(
+    def request(self, seen: Seen) -> ModelRequest:
+        """The question about one subtree."""
+        return ModelRequest(
             system=self._system,
-            user=f"{self._context_lines}{sent}",
-            subtree=sent,
-            schema=self._schema,
-            max_output_tokens=self._bounds.max_tokens,
-            temperature=self._bounds.temperature,
+            user=f"{self.context_lines}{seen.sent}",
+            subtree=seen.sent,
+            schema=self.schema,
+            max_output_tokens=self.bounds.max_tokens,
+            temperature=self.bounds.temperature,
             examples=self._prompt.examples,
             # Not what was read before values were hidden, nor by the numbers that a shell's children have elsewhere.
-            evidence=None if hidden.count or node.shells else evidence,
+            evidence=None if seen.hidden.count or seen.node.shells else seen.evidence,
         )
-        return evidence, hidden, request
 
-    def _read_fields(
-        self, node: Node, request: ModelRequest, seen: tuple[Evidence, Pseudonyms], context: AttemptContext
-    ) -> NodeFact:
-        answer = self._ladder.ask(self._client, request, NodeAnswer.model_validate_json, context).value
-        found = _Found(answer.confidence, _grounded(answer.fields, *seen), _grounded(answer.references, *seen))
-        return self._fact(node, found, seen[1])
+    def validated(self, text: str) -> NodeAnswer | RecordAnswer:
+        """An answer about one subtree.
 
-    def _read_record(
-        self, node: Node, request: ModelRequest, seen: tuple[Evidence, Pseudonyms], context: AttemptContext
-    ) -> NodeFact:
-        evidence, hidden = seen
-        answer = self._ladder.ask(self._client, request, self._validated_record, context).value
+        Raises:
+            ValueError: it does not fit.
+        """
+        if self.record is None:
+            return NodeAnswer.model_validate_json(text)
+        return self.validated_record(read_as_written(text))
+
+    def see(self, node: Node) -> Seen:
+        """Parses a subtree and hides what must not leave this machine.
+
+        Raises:
+            MalformedDocument: it is not well-formed.
+        """
+        root = _parsed(node)
+        evidence = Evidence.of(root, node.shells)
+        if not evidence.leaves or self._masker is None:
+            return Seen(node, evidence, _NOTHING_HIDDEN, node.xml)
+        hidden = self._masker.mask(root)
+        return Seen(node, evidence, hidden, etree.tostring(root, encoding="unicode") if hidden.count else node.xml)
+
+    def nothing_in(self, seen: Seen) -> NodeFact:
+        """The fact of a subtree that says nothing: no model needs to be asked."""
+        return self._fact(seen.node, _Found(1.0, (), ()), _NOTHING_HIDDEN)
+
+    def fact(self, seen: Seen, answer: NodeAnswer | RecordAnswer) -> NodeFact:
+        """What an answer comes to: hidden values put back, every value looked up in its own subtree."""
+        if isinstance(answer, RecordAnswer):
+            return self._record_fact(seen, answer)
+        evidence, hidden = seen.evidence, seen.hidden
+        fields, references = (_grounded(some, evidence, hidden) for some in (answer.fields, answer.references))
+        return self._fact(seen.node, _Found(answer.confidence, fields, references), hidden)
+
+    def _record_fact(self, seen: Seen, answer: RecordAnswer) -> NodeFact:
+        node, hidden = seen.node, seen.hidden
         proofs = {proof.pointer: hidden.restore(proof.path) for proof in answer.proofs}
-        grounded = ground_record(_restored(answer.record, hidden), proofs, evidence)
+        grounded = ground_record(_restored(answer.record, hidden), proofs, seen.evidence)
         fields = tuple(
             FactValue(value.pointer, storable(value.value), storable(value.path), value.grounded)
             for value in grounded.values
         )
         return self._fact(node, _Found(answer.confidence, fields, (), _mapping(grounded.record)), hidden)
 
-    def _validated_record(self, text: str) -> RecordAnswer:
-        answer = RecordAnswer.model_validate(read_as_written(text))
-        if self._record is None:
+    def validated_record(self, value: object) -> RecordAnswer:
+        """An answer with a record, as the user's schema wants it.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        answer = RecordAnswer.model_validate(value)
+        if self.record is None:
             return answer
-        return answer.model_copy(update={"record": self._record.validate(answer.record)})
+        return answer.model_copy(update={"record": self.record.validate(answer.record)})
+
+    def with_instructions(self, prompt: Prompt) -> str:
+        """The constant part of every request: the rules, then the user's own instructions for the path."""
+        return _with_instructions(prompt.text, self._configuration)
 
     def _fact(self, node: Node, found: _Found, hidden: Pseudonyms) -> NodeFact:
         return NodeFact(
@@ -176,9 +215,9 @@ class NodeReader:
         )
 
     def _choose_prompt(self) -> Prompt:
-        if self._record is not None:
+        if self.record is not None:
             return load_prompt(NODE_RECORD)
-        return load_prompt(NODE_FACTS_SMALL if self._bounds.is_small_model else NODE_FACTS)
+        return load_prompt(NODE_FACTS_SMALL if self.bounds.is_small_model else NODE_FACTS)
 
 
 def _with_instructions(rules: str, configuration: NodeConfiguration | None) -> str:

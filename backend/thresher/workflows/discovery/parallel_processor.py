@@ -20,18 +20,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from thresher.engine.control import RunControl
+from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.modes import Modes, ModeWish
 from thresher.engine.progress import Event, ItemFinished
 from thresher.engine.runner import Runner, RunnerOptions
-from thresher.engine.work import ItemSpec, ItemStatus, NewRun, Run
+from thresher.engine.work import ItemSpec, ItemStatus, Mode, NewRun, Run
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.node_facts import insert_node_facts
 from thresher.persistence.repositories.store import SqlStore
+from thresher.workflows.discovery.batch_reader import BatchLimits
 from thresher.workflows.discovery.discovery_workflow import KIND, DiscoveryWorkflow, subtree_items
 from thresher.workflows.discovery.node_reader import NodeReader
 from thresher.workflows.discovery.subtrees import Subtree
@@ -80,18 +84,24 @@ def process_nodes_parallel(
         FatalError: no subtree can be read (a wrong key, no quota); what was stored stays.
         Exception: whatever ``subtrees`` itself raised, such as ``MalformedDocument``; what was stored stays.
     """
-    executor: Executor = ThreadsExecutor(max_workers) if parallel else SequentialExecutor()
+    mode, workers = (Mode.PARALLEL, max_workers) if parallel else (Mode.SEQUENTIAL, 1)
     store = SqlStore(db, {KIND: insert_node_facts})
-    reason = f"called with parallel={parallel}, {executor.workers} workers"
-    new = NewRun(kind=KIND, source={"name": "subtrees"}, options={}, mode=executor.mode, mode_reason=reason)
+    reason = f"called with parallel={parallel}, {workers} workers"
+    new = NewRun(kind=KIND, source={"name": "subtrees"}, options={}, mode=mode, mode_reason=reason)
     run = store.create_run(new)
     results = _Results(run.run_id)
     workflow = _GivenSubtrees(subtrees, reader, results)
     control = RunControl()
-    Runner(store, workflow, RunnerOptions()).run(run.run_id, executor, [results.listen], control)
+    modes = Modes(ModeWish(mode, reason), partial(_executor, max_workers))
+    Runner(store, workflow, RunnerOptions()).run(run.run_id, modes, [results.listen], control)
     if control.error is not None:
         raise control.error
     return results.in_source_order()
+
+
+def _executor(workers: int, mode: Mode, threads: bool) -> Executor:  # noqa: FBT001 # as Modes calls it
+    executor: Executor = ThreadsExecutor(workers) if threads and mode is Mode.PARALLEL else SequentialExecutor()
+    return BatchExecutor(executor, BatchLimits().max_items) if mode is Mode.BATCH else executor
 
 
 class _GivenSubtrees(DiscoveryWorkflow):

@@ -25,6 +25,10 @@ def summarize(
         "status": report.status.value,
         "mode": report.mode.value,
         "mode_reason": report.mode_reason,
+        "fallbacks": [
+            {"from": str(some.before), "to": str(some.after), "reason": some.reason, "nodes": some.items}
+            for some in report.fallbacks
+        ],
         "provider": run.provider,
         "model": run.model,
         "spec_version": run.details.get("spec_version"),

@@ -8,6 +8,8 @@ from importlib.resources import files
 
 NODE_FACTS = "node_facts.v1"
 NODE_RECORD = "node_record.v1"
+NODE_FACTS_BATCH = "node_facts_batch.v1"  # several subtrees in one request
+NODE_RECORD_BATCH = "node_record_batch.v1"
 NODE_FACTS_SMALL = "node_facts_small.v1"  # for models of few parameters: one sentence, and examples as turns
 
 _TURNS = ("\n--- question\n", "\n--- answer\n")
