@@ -1,0 +1,54 @@
+"""The command line, in a process that kills itself at a named point: ``dying.py POINT NTH COMMAND...``.
+
+Nothing of the product knows of this: the methods are wrapped from outside, then the real command runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from thresher.__main__ import main
+from thresher.llm.providers.transport import CurlTransport
+from thresher.persistence.group_commit import Writer
+from thresher.persistence.repositories.store import SqlStore
+
+STEPS: dict[str, tuple[type, str]] = {
+    "claim": (SqlStore, "claim"),
+    "request": (CurlTransport, "send"),
+    "finish": (SqlStore, "finish"),
+    "commit": (Writer, "commit"),
+}
+
+
+def die() -> None:
+    """As by ``kill -9``: no handler, no ``finally``, no flush."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(step: Callable[..., Any], nth: int, *, before: bool) -> Callable[..., Any]:
+    """The same step, the ``nth`` call of which (from 1) is the last that this process begins, or ends."""
+    calls = itertools.count(1)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        is_last = next(calls) == nth
+        if is_last and before:
+            die()
+        result = step(*arguments, **named)
+        if is_last:
+            die()
+        return result
+
+    return wrapped
+
+
+if __name__ == "__main__":
+    moment, name = sys.argv[1].split("-")  # such as before-claim
+    owner, method = STEPS[name]
+    setattr(owner, method, dying(getattr(owner, method), int(sys.argv[2]), before=moment == "before"))
+    sys.argv[1:3] = []
+    main()

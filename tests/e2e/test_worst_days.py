@@ -1,0 +1,255 @@
+"""The worst days: processes that are killed again and again, a server of which nothing can be relied on.
+
+Real processes, real sockets, real databases. ``dying.py`` kills a process at a named point, from outside the product.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from command import Thresher, end
+
+from thresher.persistence.database import create_engine
+from thresher.testing.model_server import RunningModelServer, running_model_server
+
+DYING = Path(__file__).with_name("dying.py")
+PAX = ("--path", "/PaxList/Pax")
+WORKERS = 10
+KILLED = -9
+# Each point with the number of the call that is the last: so late that the process has done some of its work.
+EARLY = {"claim": 3, "request": 15, "finish": 12, "commit": 12}
+POINTS = [f"{moment}-{step}" for step in EARLY for moment in ("before", "after")]
+
+
+def document(folder: Path, count: int, *, times: int = 1) -> Path:
+    """``count`` passengers of their own text, all of them ``times`` times."""
+    pax = "".join(f"<Pax><Id>P{number}</Id><Note>desk {number * 13}</Note></Pax>" for number in range(count))
+    file = folder / f"{count}.xml"
+    file.write_text(f"<PaxList>{pax * times}</PaxList>", encoding="utf-8")
+    return file
+
+
+def by_model(server: RunningModelServer, **more: str) -> dict[str, str]:
+    return {
+        "OPENAI_BASE_URL": server.base_url,
+        "LLM_MODEL": "test-model",
+        "CACHE_ANSWERS": "false",
+        "MAX_PARALLEL_NODES": str(WORKERS),
+        **more,
+    }
+
+
+@dataclass
+class Rows:
+    """What a run has left in its database."""
+
+    url: str
+    engine: sa.Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = create_engine(self.url)
+
+    def all(self, query: str) -> list[Any]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(query))]
+
+    def one(self, query: str) -> Any:
+        ((value,),) = self.all(query)
+        return value
+
+
+@pytest.fixture
+def sqlite_rows(thresher: Thresher, tmp_path: Path) -> Iterator[Rows]:
+    rows = Rows(f"sqlite:///{tmp_path / 'thresher.db'}")
+    yield rows
+    rows.engine.dispose()
+
+
+@dataclass
+class Victim:
+    """One run that is killed and resumed, killed and resumed."""
+
+    thresher: Thresher
+    file: Path
+    server: RunningModelServer
+    settings: dict[str, str]
+    run_id: str | None = None
+    kills: int = 0
+
+    def die_at(self, point: str, nth: int) -> None:
+        """Goes on until the process kills itself at this point."""
+        process = self._start(str(DYING), point, str(nth))
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == KILLED, f"{point} was not reached: {said}"
+        self._killed()
+
+    def die_after(self, requests: int) -> None:
+        """Goes on until the server has seen so many requests more; then kills the process."""
+        wanted = self.server.stats()["requests"] + requests
+        process = self._start("-m", "thresher")
+        while self.server.stats()["requests"] < wanted:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)  # the server has one core to share with the process
+        end(process)
+        assert process.returncode == KILLED, "the run was over before"
+        self._killed()
+
+    def finish(self) -> dict[str, Any]:
+        done = self.thresher("resume", self.run_id or "", "--json", **self.settings)
+        assert done.code == 0, done.err
+        result: dict[str, Any] = done.json
+        return result
+
+    def _start(self, *program: str) -> subprocess.Popen[str]:
+        what = ("resume", self.run_id) if self.run_id else ("discover", str(self.file), *PAX)
+        return subprocess.Popen(
+            [sys.executable, *program, *what, "--quiet"],
+            cwd=self.thresher.folder,
+            env=self.thresher._environment(self.settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def _killed(self) -> None:
+        self.kills += 1
+        if self.run_id is None:
+            (run,) = self.thresher("runs", "--json", **self.settings).json
+            assert run["status"] == "running"
+            self.run_id = run["run_id"]
+
+
+def kill(victim: Victim, points: Sequence[str], dice: random.Random, at_random: Sequence[int]) -> None:
+    """Kills at each point, and after as many requests as each of ``at_random`` says, in mixed order.
+
+    Each process does some work: a node that takes ten processes with it is given up, as it should be.
+    """
+    order = [*points, *([None] * len(at_random))]
+    dice.shuffle(order)
+    counts = iter(at_random)
+    for point in order:
+        if point is None:
+            victim.die_after(next(counts))
+        else:
+            victim.die_at(point, EARLY[point.split("-")[1]])
+
+
+def assert_each_node_has_one_outcome(rows: Rows, nodes: int) -> None:
+    assert rows.all("SELECT status, count(*) FROM items GROUP BY status") == [("succeeded", nodes)]
+    assert rows.all("SELECT count(*), count(DISTINCT item_id) FROM node_facts") == [(nodes, nodes)]
+    assert rows.all("SELECT count(*), count(DISTINCT item_id) FROM attempts WHERE status = 'succeeded'") == [
+        (nodes, nodes)
+    ]
+
+
+def assert_attempts_tell_of_every_loss(rows: Rows) -> int:
+    """Every try that began is a row with a number of its own, and only the last one succeeded; returns the losses."""
+    odd = rows.all(
+        "SELECT i.id FROM items i JOIN attempts a ON a.item_id = i.id GROUP BY i.id, i.attempts_started, i.losses "
+        "HAVING count(*) <> i.attempts_started OR count(DISTINCT a.number) <> count(*) OR min(a.number) <> 1 "
+        "OR max(a.number) <> count(*) OR sum(CASE a.status WHEN 'lost' THEN 1 ELSE 0 END) <> i.losses "
+        "OR max(CASE a.status WHEN 'succeeded' THEN a.number END) <> count(*)"
+    )
+    assert odd == []
+    assert rows.all("SELECT DISTINCT error_class FROM attempts WHERE status <> 'succeeded'") == [("WorkerLost",)]
+    lost: int = rows.one("SELECT count(*) FROM attempts WHERE status = 'lost'")
+    return lost
+
+
+def assert_only_what_was_in_flight_is_paid_again(victim: Victim, rows: Rows, nodes: int) -> None:
+    lost = assert_attempts_tell_of_every_loss(rows)
+    requests = victim.server.stats()["requests"]
+    assert nodes <= requests <= nodes + victim.kills * WORKERS
+    assert requests <= nodes + lost, "a request that no attempt tells of"
+    assert rows.one("SELECT sum(requests) FROM attempts WHERE status = 'succeeded'") == nodes
+
+
+@pytest.mark.timeout(300)  # two dozen processes, on a machine that may be busy
+def test_twenty_kills_at_named_points_and_at_random_lose_nothing_and_do_nothing_twice(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
+) -> None:
+    nodes, dice = 500, random.Random(3)
+    with running_model_server(latency=0.02) as server:
+        victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server))
+        kill(victim, POINTS, dice, [dice.randrange(11, 25) for _ in range(12)])
+        result = victim.finish()
+        assert (victim.kills, result["status"], result["subtrees_processed"]) == (20, "succeeded", nodes)
+        assert_each_node_has_one_outcome(sqlite_rows, nodes)
+        assert_only_what_was_in_flight_is_paid_again(victim, sqlite_rows, nodes)
+
+
+@pytest.mark.postgres
+def test_six_kills_on_postgres_lose_nothing_and_do_nothing_twice(tmp_path: Path, postgres_url: str) -> None:
+    nodes, dice = 150, random.Random(4)
+    points = ["after-claim", "after-request", "before-commit", "after-commit"]
+    rows = Rows(postgres_url)
+    with running_model_server(latency=0.02) as server:
+        thresher = Thresher(tmp_path, {"DATABASE_URL": postgres_url})
+        victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server))
+        kill(victim, points, dice, [13, 22])
+        result = victim.finish()
+        assert (victim.kills, result["status"], result["subtrees_processed"]) == (6, "succeeded", nodes)
+        assert_each_node_has_one_outcome(rows, nodes)
+        assert_only_what_was_in_flight_is_paid_again(victim, rows, nodes)
+    rows.engine.dispose()
+
+
+def test_answers_that_were_stored_before_a_kill_are_not_paid_again_for_equal_nodes(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
+) -> None:
+    """With the cache on: what was stored before the kills answers equal nodes of the resumed sessions."""
+    distinct, times = 60, 2
+    with running_model_server(latency=0.02) as server:
+        file = document(tmp_path, distinct, times=times)
+        victim = Victim(thresher, file, server, by_model(server, CACHE_ANSWERS="true"))
+        victim.die_at("after-finish", 20)
+        victim.die_at("before-commit", 12)
+        result = victim.finish()
+        requests = server.stats()["requests"]
+    assert (result["status"], result["subtrees_processed"]) == ("succeeded", distinct * times)
+    assert distinct <= requests <= distinct + victim.kills * WORKERS
+    assert result["requests"] + result["cache_hits"] == distinct * times
+    assert_each_node_has_one_outcome(sqlite_rows, distinct * times)
+    assert_attempts_tell_of_every_loss(sqlite_rows)
+
+
+def assert_the_attempts_say_what_the_server_did(rows: Rows, stats: Mapping[str, Any]) -> None:
+    """Each fault is one failed try of its class, in its words; fences and prose were mended, and are no failure."""
+    failed = "SELECT count(*) FROM attempts WHERE status = 'failed' AND error_class = "
+    transient = f"{failed} 'TransientLLMError' AND error_message LIKE "
+    told = {
+        "error_500": rows.one(f"{transient} '%failed to answer (500)%'"),
+        "hang": rows.one(f"{transient} '%did not answer within 1 s%'"),
+        "truncate": rows.one(f"{failed} 'AnswerTruncated' AND raw_answer IS NOT NULL"),
+        "drop": rows.one(f"{transient} '%connection%'"),
+    }
+    assert told == {name: stats[name] for name in told}
+    assert rows.one("SELECT count(*) FROM attempts WHERE status <> 'succeeded'") == sum(told.values())
+    assert rows.one("SELECT sum(requests) FROM attempts") == stats["requests"]
+
+
+def test_a_server_that_does_everything_wrong_costs_tries_and_no_node(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
+) -> None:
+    nodes = 300
+    faults = {"error_500": 0.05, "drop": 0.02, "hang": 0.01, "truncate": 0.03, "prose": 0.02, "fence": 0.02}
+    patience = {"REQUEST_TIMEOUT_SECONDS": "1", "RETRY_BASE_SECONDS": "0.05", "MAX_RETRIES": "8"}
+    with running_model_server(latency=0.02, seed=5, **faults) as server:
+        settings = by_model(server, MAX_PARALLEL_NODES="20", BREAKER_OPEN_SECONDS="0.5", **patience)
+        done = thresher("discover", document(tmp_path, nodes), *PAX, "--json", **settings)
+        stats = server.stats()
+    assert done.code == 0, done.err
+    assert all(stats[name] > 0 for name in faults), stats
+    assert (done.json["status"], done.json["nodes_failed"]) == ("succeeded", 0)
+    assert_each_node_has_one_outcome(sqlite_rows, nodes)
+    assert_the_attempts_say_what_the_server_did(sqlite_rows, stats)
