@@ -68,7 +68,7 @@ class Rows:
 
 
 @pytest.fixture
-def sqlite_rows(thresher: Thresher, tmp_path: Path) -> Iterator[Rows]:
+def sqlite_rows(tmp_path: Path) -> Iterator[Rows]:
     rows = Rows(f"sqlite:///{tmp_path / 'thresher.db'}")
     yield rows
     rows.engine.dispose()
@@ -98,7 +98,7 @@ class Victim:
         process = self._start("-m", "thresher")
         while self.server.stats()["requests"] < wanted:
             assert process.poll() is None, process.communicate()
-            time.sleep(0.002)  # the server has one core to share with the process
+            time.sleep(0.01)  # the server has a core to share with the process
         end(process)
         assert process.returncode == KILLED, "the run was over before"
         self._killed()
@@ -226,12 +226,12 @@ def test_answers_that_were_stored_before_a_kill_are_not_paid_again_for_equal_nod
 def assert_the_attempts_say_what_the_server_did(rows: Rows, stats: Mapping[str, Any]) -> None:
     """Each fault is one failed try of its class, in its words; fences and prose were mended, and are no failure."""
     failed = "SELECT count(*) FROM attempts WHERE status = 'failed' AND error_class = "
-    transient = f"{failed} 'TransientLLMError' AND error_message LIKE "
+    transient = f"{failed} 'TransientLLMError' AND error_message "
     told = {
-        "error_500": rows.one(f"{transient} '%failed to answer (500)%'"),
-        "hang": rows.one(f"{transient} '%did not answer within 1 s%'"),
+        "error_500": rows.one(f"{transient} LIKE '%failed to answer (500)%'"),
+        "hang": rows.one(f"{transient} LIKE '%did not answer within 1 s%'"),
         "truncate": rows.one(f"{failed} 'AnswerTruncated' AND raw_answer IS NOT NULL"),
-        "drop": rows.one(f"{transient} '%connection%'"),
+        "drop": rows.one(f"{transient} NOT LIKE '% answer (500)%' AND error_message NOT LIKE '% within 1 s%'"),
     }
     assert told == {name: stats[name] for name in told}
     assert rows.one("SELECT count(*) FROM attempts WHERE status <> 'succeeded'") == sum(told.values())

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -28,6 +30,8 @@ MAX_REPLY_BYTES = 32 * 1024 * 1024
 MAX_HEADER_LINES = 512
 _BUFFER = 16 * 1024  # bytes, of each connection and direction; libcurl's own are larger, and there may be many
 _LONGEST_WAIT = 0.2  # seconds in which the main thread looks after its signals
+_NONE = -1  # no socket
+_LATE_TICKET = b"\x17"  # how TLS data begins between two replies, when a session ticket comes after the first one
 _TOO_MUCH = -1  # less than was handed over: libcurl ends the transfer
 
 _BUNDLES = (
@@ -37,6 +41,8 @@ _BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 _CERTIFICATE_ERRORS = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
+
+_NOTHING_CAME = frozenset({pycurl.E_GOT_NOTHING, pycurl.E_SEND_FAIL_REWIND})  # the latter: see _hand_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,9 @@ class CurlTransport:
 
     def _take(self) -> _Connection:
         with contextlib.suppress(IndexError):
-            return self._idle.pop()
+            while (connection := self._idle.pop()).has_ended():
+                connection.close()
+            return connection
         return _Connection()
 
     def close(self) -> None:
@@ -109,7 +117,7 @@ class CurlTransport:
 class _Connection:
     """One handle of libcurl and what it received; used by one thread at a time."""
 
-    __slots__ = ("_chunks", "_curl", "_lines", "_multi", "_received", "_template", "_timeout")
+    __slots__ = ("_chunks", "_curl", "_lines", "_multi", "_received", "_socket", "_template", "_timeout")
 
     def __init__(self) -> None:
         self._template: Template | None = None
@@ -118,6 +126,7 @@ class _Connection:
         self._chunks: list[bytes] = []
         self._received = 0
         self._multi: pycurl.CurlMulti | None = None
+        self._socket = _NONE  # what the last request went over; libcurl closes it in a request of its own only
         curl = self._curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -138,7 +147,7 @@ class _Connection:
             self._curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(min(CONNECT_TIMEOUT, timeout) * 1000)))
             self._timeout = timeout
         if template.method == "POST":
-            self._curl.setopt(pycurl.POSTFIELDS, body)
+            self._hand_over(body)
         self._lines, self._chunks, self._received = [], [], 0
         try:
             self._perform()
@@ -146,6 +155,20 @@ class _Connection:
             raise self._explained(error, template.address, timeout).in_own_words() from error
         status: int = self._curl.getinfo(pycurl.RESPONSE_CODE)
         return Response(status, _headers(self._lines), b"".join(self._chunks))
+
+    def has_ended(self) -> bool:
+        """Whether the server has closed the connection since the last request, without having said that it would."""
+        if self._socket == _NONE:
+            return False
+        peeking = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=self._socket)
+        try:
+            return peeking.recv(1, socket.MSG_PEEK) != _LATE_TICKET
+        except BlockingIOError:
+            return False  # open, and silent as it should be
+        except OSError:
+            return True
+        finally:
+            peeking.detach()  # it is libcurl's
 
     def close(self) -> None:
         if self._multi is not None:
@@ -161,10 +184,20 @@ class _Connection:
         curl.setopt(pycurl.NOPROXY, "")  # settled by the line above
         self._template = template
 
+    def _hand_over(self, body: bytes) -> None:
+        """Sets the body as a stream that goes forward only.
+
+        What libcurl holds as a whole it sends again by itself where a connection that was kept ends without an answer:
+        a request that may have been paid for, twice, with nobody knowing. A stream it cannot wind back, and says so.
+        """
+        self._curl.setopt(pycurl.POSTFIELDSIZE, len(body))
+        self._curl.setopt(pycurl.READFUNCTION, BytesIO(body).read)
+
     def _perform(self) -> None:
         """Waits inside libcurl; in the main thread by small steps, since signals are handled between them only."""
         if threading.current_thread() is not threading.main_thread():
             self._curl.perform()
+            self._socket = self._curl.getinfo(pycurl.ACTIVESOCKET)
             return
         if self._multi is None:
             self._multi = pycurl.CurlMulti()
@@ -174,6 +207,7 @@ class _Connection:
                 self._multi.select(_LONGEST_WAIT)
             for _curl, number, message in self._multi.info_read()[2]:
                 raise pycurl.error(number, message)
+            self._socket = self._curl.getinfo(pycurl.ACTIVESOCKET)
         finally:
             self._multi.remove_handle(self._curl)
 
@@ -199,6 +233,8 @@ class _Connection:
             if is_connected or timeout <= CONNECT_TIMEOUT:
                 return TransientLLMError(f"{address} did not answer within {timeout:g} s.")
             return TransientLLMError(f"{address} did not take a connection within {CONNECT_TIMEOUT:g} s.")
+        if number in _NOTHING_CAME:
+            return TransientLLMError(f"{address} closed the connection without an answer.")
         reason = " ".join(message.split())[:200].rstrip(".") or f"error {number} of libcurl"
         if number in _CERTIFICATE_ERRORS:
             reason += "; if you trust its certificate, name a file that vouches for it in SSL_CERT_FILE"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ class Server:
 
     def __init__(self, reply: bytes, *, closing: bool = False, context: ssl.SSLContext | None = None) -> None:
         self.reply, self.closing, self.context = reply, closing, context
+        self.drops: str | None = None  # from now on: "ends" or "resets" the connection instead of answering
         self.connections = 0
         self.requests: list[bytes] = []
         self.closed = threading.Semaphore(0)
@@ -59,6 +61,9 @@ class Server:
                 stream.do_handshake()
             while request := stream.recv(65_536):
                 self.requests.append(request)
+                if self.drops is not None:
+                    drop(stream, self.drops)
+                    break
                 if not self.reply:  # hangs until the client goes away
                     continue
                 stream.sendall(self.reply)
@@ -71,6 +76,12 @@ class Server:
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.thread.join(5)
+
+
+def drop(stream: socket.socket, how: str) -> None:
+    """Leaves a request without an answer."""
+    if how == "resets":
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 @contextmanager
@@ -131,6 +142,24 @@ def test_a_connection_that_the_server_has_closed_meanwhile_costs_no_request(
             assert send(transport, template, b"{}", 5.0).body == b"ok"
             assert server.closed.acquire(timeout=5)
         assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("how", ["ends", "resets"])
+@both_ways
+def test_a_request_without_an_answer_is_not_sent_again_behind_the_back_of_the_engine(
+    transport: CurlTransport, send: Send, how: str
+) -> None:
+    """It may have been paid for: whether it is sent again, and counted, is not for libcurl to decide."""
+    with serving() as server:
+        template = server.template(method="POST")
+        assert send(transport, template, b"first", 5.0).body == b"ok"
+        server.drops = how
+        with pytest.raises(TransientLLMError, match="closed the connection without an answer"):
+            send(transport, template, b"second", 5.0)
+        server.drops = None
+        assert send(transport, template, b"third", 5.0).body == b"ok"
+        bodies = [request.rpartition(b"\r\n")[2] for request in server.requests]
+    assert bodies == [b"first", b"second", b"third"]
 
 
 def test_two_templates_take_turns_on_one_connection(transport: CurlTransport) -> None:
