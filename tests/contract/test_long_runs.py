@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
-from contract_support import Bench, Plain
+import psycopg
+import pytest
+import sqlalchemy as sa
+from contract_support import NO_WAIT, Bench, Plain
 
+from thresher.core.errors import DatabaseUnavailable
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.ports import AttemptContext
+from thresher.engine.runner import RunnerOptions
 from thresher.engine.work import Claim, ItemSpec, Outcome, Run, RunStatus
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.migrations import upgrade
+from thresher.persistence.repositories.store import SqlStore
 
 DONE = Outcome(result={"facts": 0})
 MEGABYTE = 1024**2
@@ -68,3 +74,49 @@ def test_threads_handles_and_memory_stay_flat_over_twenty_thousand_items(sqlite_
     assert threads[-1] <= threads[0], "the planner's thread has ended meanwhile, no other has begun"
     assert len(set(handles)) == 1, handles
     assert memory[-1] - memory[0] < 8 * MEGABYTE, memory
+
+
+class AnswerLost(SqlStore):
+    """The second claim is made, and then the database hangs up before it says so."""
+
+    claims = 0
+
+    def claim(self, run_id: str, owner: str, limit: int, lease: float) -> Sequence[Claim]:
+        claimed = super().claim(run_id, owner, limit, lease)
+        self.claims += 1
+        if self.claims == 2:
+            assert claimed
+            raise DatabaseUnavailable("The connection was lost.")
+        return claimed
+
+
+def test_items_that_were_claimed_while_the_database_hung_up_are_processed_all_the_same(bench: Bench) -> None:
+    bench.store = AnswerLost(bench.db, {})
+    workflow = Numbered(100, {})
+    report = bench.run(workflow)
+    assert (report.status, report.counts.succeeded, report.errors) == (RunStatus.SUCCEEDED, 100, {})
+    assert bench.store.totals(report.run_id).attempts == 100
+
+
+@pytest.mark.postgres
+def test_connections_that_are_cut_in_the_middle_lose_nothing_and_do_nothing_twice(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    upgrade(engine)
+    db = ThreadSafeDatabaseManager(engine)
+    cut: list[int] = []
+
+    def cut_all() -> None:
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            cut.append(len(other.execute(f"SELECT pg_terminate_backend(pid) {others}").fetchall()))
+
+    bench, nodes = bench_on(db), 3_000
+    workflow = Numbered(nodes, dict.fromkeys(range(200, nodes, 400), cut_all))
+    report = bench.run(workflow, options=RunnerOptions(retry=NO_WAIT, poll=0.05, lease=3.0))
+    assert (report.status, report.counts.succeeded, report.counts.total) == (RunStatus.SUCCEEDED, nodes, nodes)
+    assert len(cut) == 7
+    assert min(cut) >= 1, "each cut met a connection"
+    with db.read() as session:
+        attempts = "SELECT count(*), count(DISTINCT item_id) FROM attempts WHERE status = 'succeeded'"
+        assert tuple(session.execute(sa.text(attempts)).one()) == (nodes, nodes)
+    db.close()

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
-
 from thresher.core.errors import (
     BudgetExhausted,
     DatabaseUnavailable,
@@ -25,6 +23,7 @@ from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
 from thresher.engine.ledger import Ledger, Reservation
+from thresher.engine.patience import patiently
 from thresher.engine.ports import Store, Workflow
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.work import (
@@ -41,7 +40,6 @@ from thresher.engine.work import (
 
 log = get_logger(__name__)
 
-STORE_PATIENCE = 60.0  # seconds that a finished item waits for a database that is away
 LONGEST_MESSAGE = 2_000  # characters of an error message that are kept
 LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
 
@@ -246,7 +244,7 @@ class Attempts:
         try:
             return self._store.finish(completion)
         except DatabaseUnavailable:
-            return _patiently()(self._store.finish, completion)
+            return patiently()(self._store.finish, completion)
 
 
 def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:
@@ -286,12 +284,3 @@ def _unstorable(completion: Completion, error: Exception) -> Completion:
         raw_answer=done.raw_answer,
     )
     return Completion(completion.claim, ItemStatus.DEAD, record, counts_as_failure=True)
-
-
-def _patiently() -> Retrying:
-    return Retrying(
-        retry=retry_if_exception_type(DatabaseUnavailable),
-        wait=wait_exponential_jitter(multiplier=0.1, max=5.0),
-        stop=stop_after_delay(STORE_PATIENCE),
-        reraise=True,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -188,6 +188,9 @@ class Store(Protocol):
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""
+
+    def release_all(self, run_id: str, owner: str, but: Collection[int]) -> None:
+        """Gives back all items of a run that ``owner`` holds, but those with these identifiers, as ``release`` does."""
 
     def renew(self, owner: str, lease: float) -> int:
         """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""

@@ -12,7 +12,7 @@ from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
 from thresher.core.correlation import Correlation, carried, correlated
-from thresher.core.errors import BudgetExhausted, StateConflict, ThresherError, own_words
+from thresher.core.errors import BudgetExhausted, DatabaseUnavailable, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import Attempts
 from thresher.engine.batch import GroupAttempts
@@ -24,6 +24,7 @@ from thresher.engine.gate import Resources
 from thresher.engine.ledger import Ledger
 from thresher.engine.modes import ENOUGH_TO_DECIDE, Decision, Modes, decide, mode_after
 from thresher.engine.ownership import is_dead, this_process
+from thresher.engine.patience import patient
 from thresher.engine.planner import Planner
 from thresher.engine.ports import BatchWorkflow, Store, Workflow
 from thresher.engine.progress import (
@@ -138,7 +139,7 @@ class _Session:
         control: RunControl,
     ) -> None:
         self._started = time.monotonic()
-        self._store = runner.store
+        self._store = patient(runner.store, control.stopping)
         self._options = runner.options
         self._listeners = listeners
         self._listening = Lock()  # listeners are called one at a time
@@ -284,7 +285,7 @@ class _Session:
         """Claims and submits until nothing is open or the run is to stop."""
         while not self._control.stopping.is_set():
             room = self._working.room()
-            claims = self._store.claim(self._run.run_id, self._owner, room, self._options.lease) if room else ()
+            claims = self._claimed(room) if room else ()
             self._submit(claims)
             if claims:
                 continue
@@ -292,6 +293,14 @@ class _Session:
                 return
             self._control.wait(self._time_to_wait(room))
             self._recover_now_and_then()
+
+    def _claimed(self, room: int) -> Sequence[Claim]:
+        """Nothing where the store was away; what it may have claimed all the same, untold, is given back."""
+        try:
+            return self._store.claim(self._run.run_id, self._owner, room, self._options.lease)
+        except DatabaseUnavailable:
+            self._store.release_all(self._run.run_id, self._owner, but=tuple(self._held))
+            return ()
 
     def _submit(self, claims: Sequence[Claim]) -> None:
         """Hands claims to the workers, in groups; on an executor that cannot work they go to the next one."""

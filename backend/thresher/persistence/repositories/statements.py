@@ -94,16 +94,13 @@ def _finish() -> sa.Update:
     )
 
 
-def _release() -> sa.Update:
-    return (
-        ITEMS.update()
-        .where(*_held())
-        .values(
-            status=sa.literal_column(f"'{ItemStatus.PENDING.value}'"),
-            lease_owner=sa.null(),
-            lease_until=sa.null(),
-            attempts_started=_item.attempts_started - sa.literal_column("1"),
-        )
+def _given_back() -> sa.Update:
+    """As if the items had not been claimed; which ones is added by who uses it."""
+    return ITEMS.update().values(
+        status=sa.literal_column(f"'{ItemStatus.PENDING.value}'"),
+        lease_owner=sa.null(),
+        lease_until=sa.null(),
+        attempts_started=_item.attempts_started - sa.literal_column("1"),
     )
 
 
@@ -121,7 +118,8 @@ CLAIM: Final = _claim()
 FINISH: Final = _finish()
 INSERT_PAYLOADS: Final = PAYLOADS.insert().inline()
 DROP_PAYLOADS: Final = PAYLOADS.delete().where(PAYLOADS.c.item_id == sa.bindparam("held_item"))
-RELEASE: Final = _release()
+GIVEN_BACK: Final = _given_back()
+RELEASE: Final = GIVEN_BACK.where(*_held())
 RENEW: Final = (
     ITEMS.update().where(_item.lease_owner == sa.bindparam("owner")).values(lease_until=sa.bindparam("until"))
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -374,6 +374,12 @@ class SqlStore:
             return
         rows = [_held(claim) for claim in claims]
         self._db.write_with_lock(lambda session: self._release.execute(session.connection(), rows) and None)
+
+    def release_all(self, run_id: str, owner: str, but: Collection[int]) -> None:
+        """Gives back all items of a run that ``owner`` holds, but those with these identifiers, as ``release`` does."""
+        item = sql.ITEMS.c
+        others = sql.GIVEN_BACK.where(item.run_id == run_id, item.lease_owner == owner, item.id.not_in(but))
+        self._db.write_with_lock(lambda session: session.connection().execute(others) and None)
 
     def renew(self, owner: str, lease: float) -> int:
         """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
