@@ -40,3 +40,14 @@ def test_pages_that_the_program_names_are_there() -> None:
     named = {name for source in sources for name in re.findall(r"docs/[\w/.-]+\.md", source.read_text("utf-8"))}
     assert named
     assert not [name for name in sorted(named) if not (ROOT / name).is_file()]
+
+
+def test_tests_that_the_laws_name_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs/concepts/laws.md").read_text("utf-8"))
+    assert len(named) > 20
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / file).is_file() or (test and f"def {test}(" not in (ROOT / file).read_text("utf-8"))
+    ]
+    assert missing == []

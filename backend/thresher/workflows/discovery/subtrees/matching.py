@@ -61,7 +61,7 @@ class Matcher:
     ) -> Transition:
         """Resolves a transition's predicates for one element.
 
-        ``counts`` are its parent's counts of children by local name, this one included, with ``*`` for all.
+        ``counts`` are its parent's counts of children by local name, this one included.
         ``attributes`` alternates names and values.
         """
         local = transition.local
@@ -104,8 +104,10 @@ def _has_predicate(step: Step) -> bool:
 
 
 def _holds(step: Step, counts: Mapping[str, int], local: str, attributes: Sequence[str]) -> bool:
-    if step.position is not None and counts["*" if step.local == "*" else local] != step.position:
-        return False
+    if step.position is not None:
+        index = sum(counts.values()) if step.local == "*" else counts[local]
+        if index != step.position:
+            return False
     return all(_has_attribute(condition, attributes) for condition in step.conditions)
 
 

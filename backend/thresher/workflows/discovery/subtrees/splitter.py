@@ -19,18 +19,38 @@ from thresher.workflows.discovery.subtrees.subtree import Subtree
 from thresher.workflows.discovery.subtrees.window import Window
 
 _BLOCK = MIN_CHARACTERS // 2
+Declared = Mapping[bytes, bytes]
 
 
-@dataclass(slots=True)
 class _Frame:
-    """An open element that paths can still match below."""
+    """An open element that paths can still match below. There are many; few are ever asked for their path."""
 
-    path: str
-    state: State
-    scope: Scope
-    declared: Mapping[bytes, bytes]
-    counts: dict[str, int]
-    target: _Target | None = None
+    __slots__ = ("_path", "counts", "declared", "index", "local", "parent", "scope", "state", "target")
+
+    def __init__(
+        self, parent: _Frame | None, local: str, index: int, state: State, names: tuple[Scope, Declared]
+    ) -> None:
+        self.parent = parent
+        self.local = local
+        self.index = index
+        self.state = state
+        self.scope, self.declared = names
+        self.counts: dict[str, int] = {}  # of its children, by local name
+        self.target: _Target | None = None
+        self._path: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Its exact XPath; empty for what stands around the root."""
+        if self._path is None:
+            parent = self.parent
+            if parent is None:
+                self._path = ""
+            elif parent.parent is None:
+                self._path = f"/{self.local}"
+            else:
+                self._path = f"{parent.path}/{self.local}[{self.index}]"
+        return self._path
 
 
 @dataclass(slots=True)
@@ -77,7 +97,7 @@ class _Splitting:
         self._parser = GuardedParser(document.name, limits)
         self._parser.handle(self._on_start, self._on_end, self._on_declaration)
         self._window = Window(document.encoding)
-        self._stack = [_Frame("", self._matcher.start, EMPTY_SCOPE, {}, {})]
+        self._stack = [_Frame(None, "", 0, self._matcher.start, (EMPTY_SCOPE, {}))]
         self._below = 0  # how many elements are open below the innermost frame, where nothing can match
         self._pending: dict[str, str] = {}  # namespaces declared by the element about to start
         self._targets: list[_Target] = []
@@ -168,7 +188,6 @@ class _Splitting:
             declared = needed(parent.declared, written)
         counts, ordinals = parent.counts, self._ordinals
         index = counts[local] = counts[local] + 1
-        counts["*"] += 1
         ordinal = ordinals[matched] = ordinals[matched] + 1
         number, self._matched = self._matched, self._matched + 1
         path, place, size = f"{parent.path}/{local}[{index}]", window.source_offset(start), len(written) + len(declared)
@@ -206,27 +225,22 @@ class _Splitting:
             self._below += 1
             self._pending.clear()
             return
-        counts = frame.counts
         transition = frame.state.transitions.get(name) or self._matcher.transition(frame.state, name)
-        local = transition.local
+        local, counts = transition.local, frame.counts
         index = counts[local] = counts.get(local, 0) + 1
-        counts["*"] = counts.get("*", 0) + 1
         may_repeat = not transition.undecided and len(stack) > 1
         if transition.undecided:
             transition = self._matcher.decide(frame.state, transition, counts, attributes)
-        path = f"{frame.path}/{local}[{index}]" if len(stack) > 1 else f"/{local}"
-        state = transition.state or self._matcher.start
-        if self._pending:
-            self._push_declaring(path, state)
-        else:
-            stack.append(_Frame(path, state, frame.scope, frame.declared, {}))
+        names = self._names_below(frame) if self._pending else (frame.scope, frame.declared)
+        stack.append(_Frame(frame, local, index, transition.state or self._matcher.start, names))
         if transition.matched >= 0:
             self._open_target(local, transition.matched, may_repeat=may_repeat)
-        self._pending.clear()
+        if self._pending:
+            self._pending.clear()
 
-    def _push_declaring(self, path: str, state: State) -> None:
-        scope = widen(self._stack[-1].scope, self._pending)
-        self._stack.append(_Frame(path, state, scope, declarations(scope), {}))
+    def _names_below(self, frame: _Frame) -> tuple[Scope, Declared]:
+        scope = widen(frame.scope, self._pending)
+        return scope, declarations(scope)
 
     def _open_target(self, local: str, matched: int, *, may_repeat: bool) -> None:
         """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
