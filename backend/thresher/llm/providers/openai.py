@@ -216,7 +216,7 @@ def _prepared(server: OpenAIServer | AzureServer) -> Prepared:
     try:
         return prepare_apart(server)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        log.info("the openai SDK is loaded in this process", reason=str(error))
+        log.info("sdk loaded here", error=type(error).__name__)
         return prepare_here(server)
 
 
