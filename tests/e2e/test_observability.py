@@ -119,7 +119,8 @@ def test_lines_of_a_run_can_be_filtered_by_run_item_and_attempt(thresher: Thresh
     of_item = [line for line in of_run if line.get("item") == retried["item"]]
     assert {line["attempt"] for line in of_item} >= {1, 2}
     of_attempt = [line["event"] for line in of_item if line["correlation_id"] == retried["correlation_id"]]
-    assert of_attempt == ["item started", "request ended", "item retried"]
+    assert of_attempt[0] == "item started"
+    assert sorted(of_attempt[1:]) == ["item retried", "request ended"]  # another thread may tell of the request
     assert retried["reason"].endswith("failed to answer (500).")
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from thresher.core.logging import DEBUG, get_logger, is_logged
 from thresher.engine.progress import Event, ItemFinished, ItemsPlanned, RunFinished, RunStarted, RunStopping
-from thresher.engine.work import ItemStatus, Run, RunReport, RunStatus
+from thresher.engine.work import ItemStatus, Run, RunReport
 
 log = get_logger(__name__)
-
-_ENDED_BADLY = (RunStatus.PARTIAL, RunStatus.FAILED)
 
 
 class RunLog:
@@ -57,10 +55,9 @@ def _say_item(event: ItemFinished) -> None:
 
 
 def _say_end(report: RunReport) -> None:
-    """One line that says what became of the run. One that ended badly is a warning: somebody has to look at it."""
+    """One line that says what became of the run; whoever started it is told in a sentence of his own."""
     counts, usage = report.counts, report.usage
-    say = log.warning if report.status in _ENDED_BADLY else log.info
-    say(
+    log.info(
         "run finished",
         status=str(report.status),
         items=counts.total,
