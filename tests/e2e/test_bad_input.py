@@ -249,14 +249,14 @@ def test_an_unreachable_or_hanging_server_fails_before_a_run_exists(thresher: Th
 
 @pytest.mark.parametrize(
     ("flags", "reason"),
-    [({"hang": 1.0}, "within 0.3 s"), ({"html": 1.0}, "HTML, not JSON"), ({"drop": 1.0}, "cannot be reached")],
+    [({"hang": 1.0}, "within 0.3 s"), ({"html": 1.0}, "HTML, not JSON"), ({"drop": 1.0}, "without an answer")],
 )
 def test_a_server_that_gives_no_answers_fails_the_run_and_says_why(
     thresher: Thresher, good: Path, flags: dict[str, float], reason: str
 ) -> None:
     quick = {"REQUEST_TIMEOUT_SECONDS": "0.3", "MAX_RETRIES": "1", "RETRY_BASE_SECONDS": "0.01"}
     with running_model_server(**flags) as server:
-        done = thresher("discover", good, "--quiet", "--json", **quick, **by_model(server))
+        done = thresher("discover", good, "--mode", "parallel", "--quiet", "--json", **quick, **by_model(server))
     assert done.code == 1
     assert (done.json["status"], done.json["nodes_failed"], done.json["node_facts_extracted"]) == ("failed", 2, 0)
     (line,) = done.err.splitlines()

@@ -16,7 +16,7 @@ from rich.console import Console
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
 from thresher.cli.budget import BudgetChange, Purse, check_price, is_exhausted, note_on, way_on
 from thresher.cli.failures import ExitCode, exit_code_of, say
-from thresher.cli.formats import fallback_line
+from thresher.cli.formats import fallback_line, sentence
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import ProcessingMode, Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
@@ -294,9 +294,9 @@ def _print_result(discovery: Discovery, report: RunReport, output: Output) -> di
 def _failed_nodes(result: Mapping[str, Any]) -> str:
     """How many nodes failed, the commonest reason, and what to do."""
     commonest = max(result["errors"], key=lambda error: error["count"])
-    failed, reason = f"{result['nodes_failed']} of {result['nodes_total']}", commonest["message"].rstrip(".")
+    failed, reason = f"{result['nodes_failed']} of {result['nodes_total']}", sentence(commonest["message"])
     hint = f"`thresher retry {result['run_id']}` tries them again."
-    return f"Error: {failed} nodes failed, most of all by {commonest['class']}: {reason}. {hint}"
+    return f"Error: {failed} nodes failed, most of all by {commonest['class']}: {reason} {hint}"
 
 
 def _print_refusal(file: Path, error: ThresherError, output: Output) -> None:

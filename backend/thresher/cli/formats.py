@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and sentences as people read them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
+def sentence(text: str) -> str:
+    """A text with one full stop at its end, or the mark that it has."""
+    text = text.rstrip(".")
+    return text if text.endswith(("?", "!")) else f"{text}."
+
+
 def fallback_line(fallback: Fallback) -> str:
     """What happened instead of what was meant, and why."""
-    reason = fallback.reason.rstrip(".")
     if fallback.after == SINGLE:
-        return f"a node of a batch is read by itself: {reason}."
-    return f"mode {fallback.before} cannot work ({reason}): going on in mode {fallback.after}."
+        return f"a node of a batch is read by itself: {sentence(fallback.reason)}"
+    return f"mode {fallback.before} cannot work ({fallback.reason.rstrip('.')}): going on in mode {fallback.after}."

@@ -275,7 +275,7 @@ def test_request_id_and_rate_headers_come_with_the_reply() -> None:
         (http(200, [1]), PermanentLLMError, "choices"),
         (http(200, {"error": {"code": 429, "message": "upstream"}}), RateLimited, "upstream"),
         (http(200, {"error": {"message": "upstream"}}), TransientLLMError, "upstream"),
-        (b"", TransientLLMError, "cannot be reached"),
+        (b"", TransientLLMError, "without an answer"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{" + CUT, TransientLLMError, "cannot be reached"),
         (b"garbage\r\n\r\n" + CUT, TransientLLMError, "cannot be reached"),
     ],
@@ -453,7 +453,7 @@ class TestCheck:
             (http(403), AuthenticationFailed, "key"),
             (http(200, b"<html>", content_type="text/html"), ModelUnreachable, "HTML"),
             (http(302, b"", location="http://user:secret@host/login"), ModelUnreachable, "http://host"),
-            (b"", ModelUnreachable, "reached"),
+            (b"", ModelUnreachable, "without an answer"),
             (HANG, ModelUnreachable, "did not answer"),
         ],
     )
