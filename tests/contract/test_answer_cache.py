@@ -161,7 +161,8 @@ def test_where_the_first_fails_the_others_still_get_an_answer(
     discover: Discover, sqlite_url: str, tmp_path: Path
 ) -> None:
     with running_model_server(error_500=0.6, seed=3) as failing:
-        report = discover(settings_for(failing, sqlite_url, max_retries=10), document(tmp_path, *[EQUAL] * 16))
+        settings = settings_for(failing, sqlite_url, max_retries=10, breaker_failures=100)
+        report = discover(settings, document(tmp_path, *[EQUAL] * 16))
         stats = failing.stats()
     assert report.status is RunStatus.SUCCEEDED
     failed = report.errors["TransientLLMError"]
