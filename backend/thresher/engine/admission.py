@@ -32,13 +32,14 @@ class ResourceLimits:
 
 @dataclass(slots=True)
 class Pass:
-    """One request that was let in. ``tokens`` is what it was thought to cost.
+    """One request that was let in. ``tokens`` is its estimate, ``cost`` what was taken for it.
 
     ``is_evidence`` is False where its failure would say nothing of the resource.
     """
 
     entered_at: float
     tokens: float
+    cost: float
     is_probe: bool
     requests_mark: Mark
     tokens_mark: Mark
@@ -103,7 +104,7 @@ class Admission:
         self._set_tokens.take(now, cost)
         self._pace.sent(now)
         marks = self._told_requests.take(now, 1.0), self._told_tokens.take(now, cost)
-        return Pass(now, tokens, self.circuit.enter(), *marks)
+        return Pass(now, tokens, cost, self.circuit.enter(), *marks)
 
     def leave(self, now: float, entry: Pass, error: BaseException | None) -> None:
         """A request has ended: with a reply, or with the error that it was turned into."""
@@ -135,7 +136,7 @@ class Admission:
     def _refused(self, now: float, entry: Pass, error: RateLimited) -> None:
         said = error.limits or SILENT
         if said.remaining_tokens is not None and said.remaining_requests:
-            self._told_tokens.refused(entry.tokens_mark, cost=entry.tokens * self._token_ratio)
+            self._told_tokens.refused(entry.tokens_mark, cost=entry.cost)
         else:
             self._told_requests.refused(entry.requests_mark)
         self._pace.refused(now, entry.entered_at)
@@ -151,7 +152,7 @@ class Admission:
         if said.limit_tokens and said.remaining_tokens is not None:
             self._told_tokens.learn(entry.tokens_mark, said.limit_tokens, said.remaining_tokens, said.reset_tokens)
         if entry.used_tokens is not None and entry.tokens > 0:
-            self._set_tokens.give_back(entry.tokens * self._token_ratio - entry.used_tokens, entry.tokens_mark)
+            self._set_tokens.give_back(entry.cost - entry.used_tokens, entry.tokens_mark)
             self._token_ratio += _RATIO_SHARE * (entry.used_tokens / entry.tokens - self._token_ratio)
         entry.reported, entry.used_tokens = SILENT, None
 

@@ -114,6 +114,18 @@ def test_n_waiters_at_rate_r_take_n_minus_1_over_r(n: int, rate: float, late: fl
     assert now >= (n - 1) / rate - 0.11
 
 
+def test_requests_under_way_while_the_estimate_changes_are_settled_at_what_was_taken_for_them() -> None:
+    admission = Admission(ResourceLimits(tokens_per_minute=60_000), 0.0)
+    entries = []
+    for second in range(40):
+        assert admission.wait(second * 10.0, 1_000) == 0.0
+        entries.append(admission.enter(second * 10.0, 1_000))
+    for entry in entries:
+        entry.used_tokens = 500
+        admission.leave(400.0, entry, None)
+    assert admission._set_tokens._spent == pytest.approx(40 * 500)
+
+
 class TestAllowance:
     def told(self, limit: int = 100, remaining: int = 60, reset: float = 20.0) -> Allowance:
         allowance = Allowance()
