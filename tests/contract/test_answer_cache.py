@@ -23,7 +23,7 @@ from thresher.engine.work import Claim, JsonObject, Outcome, RunReport, RunStatu
 from thresher.llm.client import ModelReply, ModelRequest
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.cached_answers import cache_figures
-from thresher.persistence.repositories.node_facts import stream_facts
+from thresher.persistence.repositories.node_facts import FactFilter, Grounding, stream_facts
 from thresher.persistence.repositories.store import ItemRecords, SqlStore
 from thresher.testing.model_server import RunningModelServer, running_model_server
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow
@@ -97,7 +97,7 @@ def opened(settings: Settings) -> Iterator[ThreadSafeDatabaseManager]:
 
 def exported(settings: Settings, report: RunReport) -> list[JsonObject]:
     with opened(settings) as db:
-        return [{**fact, "run_id": ""} for fact in stream_facts(db, report.run_id, include_ungrounded=True)]
+        return [{**fact, "run_id": ""} for fact in stream_facts(db, report.run_id, FactFilter(grounding=Grounding.ALL))]
 
 
 def test_a_second_run_pays_nothing_and_one_changed_node_pays_for_one(

@@ -18,12 +18,12 @@ from pages import ROOT, code, rows, section, text_of
 
 from thresher.cli.control import state_of
 from thresher.cli.dead import dead_letter
-from thresher.cli.facts import CSV_COLUMNS
 from thresher.core.config import Settings
 from thresher.engine.work import AttemptRecord, AttemptStatus, Counts, Mode, Run, RunStatus
 from thresher.persistence.repositories.items import DeadLetter
 from thresher.workflows.discovery import NodeConfiguration, NodeProcessingResult
 from thresher.workflows.discovery.configurations import ConfigurationFile
+from thresher.workflows.discovery.fact_files import CSV_COLUMNS
 
 RESULT = "docs/reference/result.md"
 DOCUMENT = "<r><a id='1'><b>text</b></a><a id='2'><b>more</b></a></r>"
@@ -105,7 +105,7 @@ def test_keys_of_a_change(result: dict[str, Any], thresher: Command) -> None:
 
 
 def test_keys_of_a_dead_letter() -> None:
-    letter = DeadLetter(1, "a", "E", "m", 1, None)
+    letter = DeadLetter(("", 1), 1, "a", "E", "m", 1, None)
     attempt = AttemptRecord(1, AttemptStatus.FAILED, datetime.now(UTC), 0.1)
     found = dead_letter("r1", letter, [attempt])
     assert documented("A dead letter") == list(found)

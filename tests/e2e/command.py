@@ -27,6 +27,11 @@ CONFIGURED = (
         "OTEL_",
         "PROCESSING_",
         "BATCH_",
+        "SERVE_",
+        "DATA_DIR",
+        "SOURCE_",
+        "API_",
+        "SHUTDOWN_",
     ),
 )
 

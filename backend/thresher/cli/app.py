@@ -31,9 +31,11 @@ model_app = typer.Typer(
     help="Serve a model on this machine, without internet.", no_args_is_help=True, rich_markup_mode=None
 )
 cache_app = typer.Typer(help="See and clear the answers that are kept.", no_args_is_help=True, rich_markup_mode=None)
+keys_app = typer.Typer(help="Make, list and revoke keys to the API.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(database_app, name="db")
 app.add_typer(cache_app, name="cache")
 app.add_typer(model_app, name="model")
+app.add_typer(keys_app, name="keys")
 
 
 class ProviderName(StrEnum):
@@ -61,6 +63,13 @@ class PriorityName(StrEnum):
     IMMEDIATE = "immediate"
     NORMAL = "normal"
     LOW = "low"
+
+
+class RoleName(StrEnum):
+    """What a key allows."""
+
+    READ = "read"
+    WRITE = "write"
 
 
 class FactFormat(StrEnum):
@@ -394,6 +403,24 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (default: SERVE_HOST, 127.0.0.1); any other needs keys.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port (default: SERVE_PORT, 8000); 0 takes a free one.")
+    ] = None,
+) -> None:
+    """Serve the API until Ctrl-C; runs work in the background, and go on with the next start."""
+    with failures_explained():
+        settings = _settings(serve_host=host, serve_port=port)
+        from thresher.cli import serve as command
+        from thresher.cli.discover import finish
+
+        finish(command.serve(settings))
+
+
+@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An XML document, also gzipped.")],
     depth: Annotated[int, typer.Option(min=1, help="How many levels of the tree are shown.")] = 6,
@@ -487,6 +514,60 @@ def model_serve(
         from thresher.cli import model as command
 
         command.serve(command.LocalModel(gguf, port=port, slots=slots, context_tokens=context, threads=threads))
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, or what for.")],
+    workspace: Annotated[str, typer.Option("--workspace", help="The workspace that it opens.")] = "default",
+    role: Annotated[RoleName, typer.Option(help="read: look at everything in it. write: also change it.")] = (
+        RoleName.WRITE
+    ),
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Valid for so many days (default: always).")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Requests in a minute (default: API_REQUESTS_PER_MINUTE).")
+    ] = None,
+    max_upload_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Largest document that it may upload (default: MAX_UPLOAD_BYTES).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key to a workspace and print it, this once: only its hash is stored."""
+    with failures_explained():
+        from datetime import UTC, datetime, timedelta
+
+        from thresher.cli import keys as command
+        from thresher.core.access import Role
+        from thresher.persistence.repositories.api_keys import NewKey
+
+        expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
+        new = NewKey(workspace, name, Role(role.value), expires, requests_per_minute, max_upload_bytes)
+        command.create(_settings(), new, as_json=as_json)
+
+
+@keys_app.command("list")
+def keys_list(
+    workspace: Annotated[str | None, typer.Option("--workspace", help="Only keys to this workspace.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the keys, without their secrets: whose, to what, until when, last used."""
+    with failures_explained():
+        from thresher.cli import keys as command
+
+        command.list_all(_settings(), workspace, as_json=as_json)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, as `thresher keys list` shows it.")],
+) -> None:
+    """Make a key open nothing any more, at once and for good."""
+    with failures_explained():
+        from thresher.cli import keys as command
+
+        command.revoke(_settings(), key)
 
 
 def run() -> int:

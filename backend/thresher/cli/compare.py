@@ -20,7 +20,7 @@ from thresher.cli.facts import note_if_unfinished
 from thresher.cli.summary import VALUES_SHOWN, print_line, short_place
 from thresher.core.config import Settings
 from thresher.engine.work import Run
-from thresher.persistence.repositories.node_facts import stream_facts
+from thresher.persistence.repositories.node_facts import FactFilter, Grounding, stream_facts
 from thresher.workflows.discovery.comparison import Comparison, Difference, DifferenceKind, State, ValueChange
 
 _MARKS = {
@@ -58,7 +58,8 @@ def compare_runs(settings: Settings, runs: tuple[str, str], shown: int, *, as_js
     with open_database(settings) as db:
         store = make_store(settings, db)
         pair = _Pair(*(store.find_run(name) for name in runs))
-        streams = (partial(stream_facts, db, run.run_id, include_ungrounded=True) for run in (pair.old, pair.new))
+        everything = FactFilter(grounding=Grounding.ALL)
+        streams = (partial(stream_facts, db, run.run_id, everything) for run in (pair.old, pair.new))
         comparison = Comparison(*streams)
         for run in (pair.old, pair.new):
             note_if_unfinished(run)

@@ -26,11 +26,9 @@ from thresher.engine.modes import ModeWish
 from thresher.engine.progress import Event, FellBack, Listener
 from thresher.engine.work import JsonObject, Priority, Run, RunReport, RunRequest, RunStatus
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
-from thresher.persistence.repositories.node_facts import fact_counts, sample_facts
-from thresher.persistence.repositories.statistics import error_summary, stage_counts
+from thresher.persistence.repositories.node_facts import sample_facts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
-from thresher.workflows.discovery.discovery_workflow import WHOLE
-from thresher.workflows.discovery.report import summarize
+from thresher.workflows.discovery.report import result_of
 
 EXIT_CODES = {
     RunStatus.SUCCEEDED: ExitCode.SUCCEEDED,
@@ -269,18 +267,8 @@ def _say_what_was_asked(request: RunRequest, report: RunReport) -> None:
         say(hints[report.status])
 
 
-def result_of(discovery: Discovery, report: RunReport) -> dict[str, Any]:
-    """The result object of a run."""
-    run = discovery.store.get_run(report.run_id)
-    matched = stage_counts(discovery.db, run.run_id).get(WHOLE, 0)
-    errors = error_summary(discovery.db, run.run_id)
-    if report.error is not None:
-        errors.insert(0, {"class": report.error["class"], "count": 1, "message": report.error["message"]})
-    return summarize(run, report, fact_counts(discovery.db, run.run_id), matched, errors)
-
-
 def _print_result(discovery: Discovery, report: RunReport, output: Output) -> dict[str, Any]:
-    result = result_of(discovery, report)
+    result = result_of(discovery.store, discovery.db, report)
     if output.as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         return result

@@ -20,7 +20,7 @@ from thresher.cli.summary import print_line, short_place
 from thresher.core.config import Settings
 from thresher.core.errors import BadInput
 from thresher.engine.work import Run
-from thresher.persistence.repositories.node_facts import stream_facts
+from thresher.persistence.repositories.node_facts import FactFilter, Grounding, stream_facts
 from thresher.workflows.discovery.evaluation import Evaluation, Gold, Means, Mistakes, Scope, Score, evaluate
 from thresher.workflows.discovery.gold_files import load_gold
 
@@ -49,7 +49,7 @@ def evaluate_run(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
     gold = load_gold(wanted.gold)
     with open_database(settings) as db:
         run = make_store(settings, db).find_run(wanted.run)
-        facts = stream_facts(db, run.run_id, include_ungrounded=True)
+        facts = stream_facts(db, run.run_id, FactFilter(grounding=Grounding.ALL))
         first = next(facts, None)
         found = evaluate(gold, chain(() if first is None else (first,), facts), wanted.scope)
     if found.nodes_without_facts == found.nodes_in_gold:

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from thresher.bootstrap import make_store, open_database
 from thresher.cli.failures import say
 from thresher.cli.files import written_whole
 from thresher.core.config import Settings
 from thresher.engine.work import Run, RunStatus
-from thresher.persistence.repositories.node_facts import stream_facts
-from thresher.workflows.discovery.spreadsheet_cells import safe_cell
-
-Row = Mapping[str, Any]
-Writer = Callable[[Iterable[Row], TextIO], None]
-
-CSV_COLUMNS = (
-    "run_id",
-    "section_path",
-    "node_type",
-    "node_ordinal",
-    "extractor",
-    "confidence",
-    "pii_masked",
-    "kind",
-    "name",
-    "value",
-    "path",
-    "grounded",
-)
+from thresher.persistence.repositories.node_facts import FactFilter, Grounding, stream_facts
+from thresher.workflows.discovery.fact_files import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +36,10 @@ def export(settings: Settings, selection: Selection, output_format: str, output:
     """
     with open_database(settings) as db:
         run = make_store(settings, db).find_run(selection.run)
-        rows = stream_facts(
-            db, run.run_id, node_type=selection.node_type, include_ungrounded=selection.include_ungrounded
-        )
+        grounding = Grounding.ALL if selection.include_ungrounded else Grounding.PROVED
+        rows = stream_facts(db, run.run_id, FactFilter(selection.node_type, grounding=grounding))
         with _destination(output) as stream:
-            WRITERS[output_format](rows, stream)
+            stream.writelines(FORMATS[output_format](rows))
         note_if_unfinished(run)
 
 
@@ -84,30 +63,3 @@ def _destination(output: Path | None) -> Iterator[TextIO]:
         yield stream
         stream.flush()
         stream.detach()
-
-
-def _write_jsonl(rows: Iterable[Row], stream: TextIO) -> None:
-    stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write_json(rows: Iterable[Row], stream: TextIO) -> None:
-    separator = "[\n"
-    for row in rows:
-        stream.write(separator + json.dumps(row, ensure_ascii=False))
-        separator = ",\n"
-    stream.write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def _write_csv(rows: Iterable[Row], stream: TextIO) -> None:
-    """A line per value; ``kind`` tells fields from references."""
-    writer = csv.writer(stream, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
-    for row in rows:
-        head = [safe_cell(row[column]) for column in CSV_COLUMNS[:7]]
-        for kind, values in (("field", row["fields"]), ("reference", row["references"])):
-            for value in values:
-                cells = (kind, value["name"], value["value"], value["path"], value["grounded"])
-                writer.writerow([*head, *(safe_cell(cell) for cell in cells)])
-
-
-WRITERS: dict[str, Writer] = {"jsonl": _write_jsonl, "json": _write_json, "csv": _write_csv}

@@ -11,12 +11,12 @@ from rich.table import Table
 
 from thresher.bootstrap import open_discovery
 from thresher.cli.costs import costs_of, print_costs
-from thresher.cli.discover import result_of
 from thresher.cli.formats import duration
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
-from thresher.engine.work import Counts, Priority, Run, RunReport
-from thresher.persistence.repositories.store import SqlStore
+from thresher.engine.reports import report_of
+from thresher.engine.work import Counts, Priority, Run
+from thresher.workflows.discovery.report import result_of
 
 
 def list_runs(settings: Settings, limit: int, *, as_json: bool) -> None:
@@ -96,7 +96,8 @@ def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
     """One run, as its rows say it is now."""
     with open_discovery(settings) as discovery:
         run = discovery.store.find_run(run_id)
-        result = result_of(discovery, report_of(discovery.store, run)) | {"costs": costs_of(discovery.db, run)}
+        result = result_of(discovery.store, discovery.db, report_of(discovery.store, run))
+        result["costs"] = costs_of(discovery.db, run)
     if as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         return
@@ -104,23 +105,3 @@ def show_run(settings: Settings, run_id: str, *, as_json: bool) -> None:
     if result["requests"] or result["cache_hits"]:
         print_costs(result["costs"], console)
     print_summary(result, console)
-
-
-def report_of(store: SqlStore, run: Run) -> RunReport:
-    """What the rows of a run say of it, whoever works on it."""
-    totals = store.totals(run.run_id)
-    earlier = (run.report or {}).get("peak_concurrency", 0)
-    return RunReport(
-        run_id=run.run_id,
-        status=run.status,
-        mode=run.mode,
-        mode_reason=run.mode_reason,
-        counts=store.counts(run.run_id),
-        usage=totals.usage,
-        elapsed_seconds=run.elapsed_seconds,
-        item_seconds_sum=totals.item_seconds,
-        peak_concurrency=earlier if isinstance(earlier, int) else 0,
-        errors=totals.errors,
-        error=run.error,
-        fallbacks=run.fallbacks,
-    )

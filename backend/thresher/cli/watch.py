@@ -15,17 +15,18 @@ from typing import Any
 from rich.console import Console
 
 from thresher.bootstrap import Discovery, open_discovery
-from thresher.cli.discover import exit_code, result_of
+from thresher.cli.discover import exit_code
 from thresher.cli.display import ProgressDisplay
 from thresher.cli.failures import ExitCode, say
-from thresher.cli.runs import report_of
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
 from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.ownership import is_dead
 from thresher.engine.progress import Snapshot
+from thresher.engine.reports import report_of
 from thresher.engine.work import ENDED, Counts, Run, RunStatus, Totals
 from thresher.persistence.repositories.node_facts import fact_counts
+from thresher.workflows.discovery.report import result_of
 
 LOOK_EVERY = 0.5  # seconds, or so much that looking takes a tenth of the time
 RATE_OVER = 30.0  # seconds
@@ -77,7 +78,8 @@ def watch(settings: Settings, run_id: str, *, as_json: bool) -> ExitCode:
             hint = f"`thresher resume {run.run_id}` goes on."
             say(f"Nobody works on run {run.run_id}: the process that had its nodes in hand has ended. {hint}")
         if not as_json:
-            print_summary(result_of(discovery, report_of(discovery.store, look.run)), Console(highlight=False))
+            result = result_of(discovery.store, discovery.db, report_of(discovery.store, look.run))
+            print_summary(result, Console(highlight=False))
         return exit_code(look.run.status, look.run.error)
 
 

@@ -84,6 +84,15 @@ class Settings(BaseSettings):
     retry_max_seconds: float = Field(default=300.0, gt=0)
     lease_seconds: float = Field(default=60.0, ge=3)
 
+    data_dir: Path = Path("thresher-data")
+    source_retention_days: int = Field(default=30, ge=1, le=36_500)
+    serve_host: str = "127.0.0.1"
+    serve_port: int = Field(default=8000, ge=0, le=65_535)
+    max_concurrent_runs: int = Field(default=4, ge=1, le=256)
+    max_upload_bytes: int = Field(default=1024**3, ge=1)
+    api_requests_per_minute: int = Field(default=600, ge=1)
+    shutdown_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
+
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
     max_depth: int = Field(default=256, ge=1, le=256)  # lxml takes no deeper subtree

@@ -75,6 +75,30 @@ class StateConflict(BadInput):
     """Raised when what was asked for does not fit the state of the run."""
 
 
+class TooLarge(BadInput):
+    """Raised when what somebody sends is larger than the server takes."""
+
+
+class UnsupportedDocument(BadInput):
+    """Raised when a document is of another kind than XML, plain or gzipped."""
+
+
+class Unauthenticated(BadInput):
+    """Raised when a key is needed and there is none that is valid."""
+
+
+class Forbidden(BadInput):
+    """Raised when a key does not let its holder do this."""
+
+
+class TooManyRequests(BadInput):
+    """Raised when a key is used more often than it may be; ``retry_after`` in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class DatabaseUnusable(BadInput):
     """Raised when the database cannot be opened, is of another version, or cannot be written."""
 

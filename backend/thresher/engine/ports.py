@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from thresher.engine.work import (
     Mode,
     NewRun,
     Outcome,
+    Priority,
     Run,
     RunReport,
     RunRequest,
@@ -209,3 +211,35 @@ class Store(Protocol):
 
     def next_due(self, run_id: str) -> datetime | None:
         """When the next pending item is due or the next lease expires; None where nothing is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A run that a server is to work on."""
+
+    run_id: str
+    priority: Priority
+    queued_at: datetime
+
+
+class RunQueue(Protocol):
+    """The runs that servers are to work on, shared by all of them. Every method is one transaction."""
+
+    def take(self, owner: str, lease: float, full: Collection[Priority]) -> QueuedRun | None:
+        """Leases the next run to ``owner`` for ``lease`` seconds: by priority, then as they were queued.
+
+        Not one of the priorities in ``full``, none that is asked to pause or to cancel, never one that is leased.
+        None where there is no such run.
+        """
+
+    def renew(self, owner: str, lease: float) -> int:
+        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+
+    def recover(self, is_dead: Callable[[str], bool]) -> None:
+        """Frees the runs of owners that are dead, and removes those free ones of which nothing is to be done."""
+
+    def put_back(self, taken: QueuedRun, owner: str) -> None:
+        """Gives a run back that is to go on with another server; it is pending until then."""
+
+    def remove(self, taken: QueuedRun, owner: str) -> None:
+        """Takes a run out of the queue that is done with; where it was queued anew meanwhile, it is free again."""

@@ -37,6 +37,7 @@ from thresher.engine.progress import (
     RunStopping,
     Tally,
 )
+from thresher.engine.reports import failure_of
 from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.run_log import RunLog
@@ -546,4 +547,4 @@ class _Session:
 
     def _error(self) -> JsonObject | None:
         error = self._control.error
-        return None if error is None else {"class": type(error).__name__, "message": str(error)}
+        return None if error is None else failure_of(error)

@@ -234,7 +234,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be created. ``source`` and ``options`` are JSON and hold no secret."""
+    """A run to be created. ``source`` and ``options`` are JSON and hold no secret.
+
+    ``source_id`` names the document that is kept for it, None where its source is not kept by us.
+    """
 
     kind: str
     source: JsonObject
@@ -247,6 +250,7 @@ class NewRun:
     details: JsonObject = field(default_factory=dict)
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
+    source_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +283,7 @@ class Run:
     requested: RunRequest | None = None
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
+    source_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from thresher.core.access import Role
 from thresher.engine.work import AttemptStatus, ItemStatus, Mode, Priority, RunRequest, RunStatus
 
 
@@ -126,12 +127,85 @@ class RunRow(Base):
     priority: Mapped[int] = mapped_column(server_default=sa.text("1"))
     fallbacks: Mapped[list[Any] | None]
     budget: Mapped[str | None]
+    source_id: Mapped[str | None] = mapped_column(sa.ForeignKey("sources.id", ondelete="SET NULL"))
 
     __table_args__ = (
         _one_of("status", RunStatus),
         _one_of("mode", Mode),
         _one_of("requested", RunRequest),
         sa.CheckConstraint(f"priority BETWEEN {min(Priority):d} AND {max(Priority):d}", name="priority"),
+        sa.Index(None, "workspace", "id"),
+        sa.Index(None, "workspace", "status", "id"),
+        _partial_index("source_id"),
+    )
+
+
+class QueuedRunRow(Base):
+    """A run that a server is to work on, until it has ended or was stopped by somebody.
+
+    ``owner`` and ``lease_until``: the server that does, and until when others leave it alone.
+    """
+
+    __tablename__ = "queued_runs"
+
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    queued_at: Mapped[datetime]
+    owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="lease"),
+        sa.Index(None, "queued_at"),
+    )
+
+
+class SourceRow(Base):
+    """A document that is kept: its bytes lie once in the data folder, under their SHA-256 in hexadecimal digits.
+
+    ``used_at``: when it was uploaded, or a run of it began, for the last time.
+    """
+
+    __tablename__ = "sources"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    sha256: Mapped[str]
+    name: Mapped[str] = mapped_column(ForeignText)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+
+    __table_args__ = (
+        sa.UniqueConstraint("workspace", "sha256"),
+        sa.Index(None, "workspace", "id"),
+        sa.Index(None, "sha256"),
+        sa.Index(None, "used_at"),
+    )
+
+
+class ApiKeyRow(Base):
+    """A key to one workspace: of the secret only its SHA-256 is kept, and its beginning, to tell keys apart.
+
+    ``requests_per_minute`` and ``max_upload_bytes`` None: as the server is set.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    name: Mapped[str]
+    role: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    beginning: Mapped[str]
+    requests_per_minute: Mapped[int | None]
+    max_upload_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("role", Role),
         sa.Index(None, "workspace", "id"),
     )
 

@@ -74,6 +74,9 @@ def test_upgrading_an_empty_database_gives_the_tables_of_the_models(engine: sa.E
         "node_facts",
         "node_configurations",
         "cached_answers",
+        "queued_runs",
+        "sources",
+        "api_keys",
     }
 
 

@@ -26,6 +26,8 @@ from thresher.engine.work import (
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.node_facts import (
+    FactFilter,
+    Grounding,
     fact_counts,
     insert_node_facts,
     sample_facts,
@@ -363,7 +365,7 @@ def test_facts_are_streamed_in_document_order_over_many_pages(
         store.finish(succeeded(claim, records=[a_fact(f"{claim.position[0]:02}-{n:02}") for n in range(30)]))
     types = [fact["node_type"] for fact in stream_facts(db, run.run_id)]
     assert types == [f"{item:02}-{n:02}" for item in range(40) for n in range(30)]
-    assert [fact["node_type"] for fact in stream_facts(db, run.run_id, "07-03")] == ["07-03"]
+    assert [fact["node_type"] for fact in stream_facts(db, run.run_id, FactFilter("07-03"))] == ["07-03"]
 
 
 def test_ungrounded_values_are_counted_but_exported_only_when_asked_for(
@@ -379,7 +381,7 @@ def test_ungrounded_values_are_counted_but_exported_only_when_asked_for(
         ("empty", []),
     ]
     assert "record" not in proved[0]
-    everything = list(stream_facts(db, run.run_id, include_ungrounded=True))
+    everything = list(stream_facts(db, run.run_id, FactFilter(grounding=Grounding.ALL)))
     assert [len(fact["fields"]) for fact in everything] == [2, 1, 0]
     assert everything[0]["record"] == {"f0": "v", "f1": "lie"}
     counts = fact_counts(db, run.run_id)

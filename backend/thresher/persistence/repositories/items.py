@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,10 +21,22 @@ _LARGEST_ID = 2**63 - 1
 _ITEMS: sa.Table = ItemRow.metadata.tables[ItemRow.__tablename__]
 
 
+_Place: TypeAlias = tuple[str, int]  # where an item stands in its run: its position as it is stored, its identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Which part of a list in document order: so many items (None: all) behind the one that stands at ``after``."""
+
+    limit: int | None = None
+    after: _Place | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """An item as it is stored. ``payload_bytes`` is 0 where the payload was dropped."""
 
+    place: _Place
     item_id: int
     key: str
     stage: str
@@ -53,6 +65,7 @@ class Chosen:
 class DeadLetter:
     """An item that was given up, with the last answer that could not be used."""
 
+    place: _Place
     item_id: int
     key: str
     error_class: str | None
@@ -61,9 +74,45 @@ class DeadLetter:
     raw_answer: str | None
 
 
+def list_items(
+    db: ThreadSafeDatabaseManager, run_id: str, page: ItemPage, statuses: Collection[ItemStatus] = ()
+) -> Sequence[Item]:
+    """A page of the items of a run, of some states or of all, in document order."""
+    query = _items(run_id)
+    if statuses:
+        query = query.where(ItemRow.status.in_([status.value for status in statuses]))
+    return [_item(row) for row in _page(db, query, page)]
+
+
+def get_item(db: ThreadSafeDatabaseManager, run_id: str, item_id: int) -> Item:
+    """An item of a run.
+
+    Raises:
+        NotFound: the run has none of this number.
+    """
+    row = None
+    if item_id <= _LARGEST_ID:
+        with db.read() as session:
+            row = session.execute(_items(run_id).where(ItemRow.id == item_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"Run {run_id} has no node with the number {item_id}.")
+    return _item(row)
+
+
 def stream_items(db: ThreadSafeDatabaseManager, run_id: str) -> Iterator[Item]:
     """The items of a run in document order, read in pages: memory stays bounded."""
+    page = ItemPage(_PAGE)
+    while True:
+        items = list_items(db, run_id, page)
+        yield from items
+        if len(items) < _PAGE:
+            return
+        page = ItemPage(_PAGE, items[-1].place)
+
+
+def _items(run_id: str) -> sa.Select[Any]:
     columns = (
+        ItemRow.position,
         ItemRow.id,
         ItemRow.key,
         ItemRow.stage,
@@ -74,17 +123,14 @@ def stream_items(db: ThreadSafeDatabaseManager, run_id: str) -> Iterator[Item]:
         ItemRow.attempts_started,
         sa.func.coalesce(sa.func.length(PAYLOAD_OF_ITEM), 0),
     )
-    place = sa.tuple_(ItemRow.position, ItemRow.id)
-    query = sa.select(ItemRow.position, *columns).where(ItemRow.run_id == run_id).order_by(ItemRow.position, ItemRow.id)
-    last: tuple[str, int] = ("", 0)
-    while True:
-        with db.read() as session:
-            page = session.execute(query.where(place > sa.tuple_(*last)).limit(_PAGE)).all()
-        for row in page:
-            yield _item(row)
-        if len(page) < _PAGE:
-            return
-        last = (page[-1][0], page[-1][1])
+    return sa.select(*columns).where(ItemRow.run_id == run_id)
+
+
+def _page(db: ThreadSafeDatabaseManager, query: sa.Select[Any], page: ItemPage) -> Sequence[sa.Row[Any]]:
+    if page.after is not None:
+        query = query.where(sa.tuple_(ItemRow.position, ItemRow.id) > sa.tuple_(*page.after))
+    with db.read() as session:
+        return session.execute(query.order_by(ItemRow.position, ItemRow.id).limit(page.limit)).all()
 
 
 def attempts_of(db: ThreadSafeDatabaseManager, item_id: int) -> Sequence[AttemptRecord]:
@@ -94,7 +140,9 @@ def attempts_of(db: ThreadSafeDatabaseManager, item_id: int) -> Sequence[Attempt
         return [_attempt(row) for row in session.scalars(query)]
 
 
-def dead_letters(db: ThreadSafeDatabaseManager, run_id: str, error_classes: Sequence[str] = ()) -> Sequence[DeadLetter]:
+def dead_letters(
+    db: ThreadSafeDatabaseManager, run_id: str, error_classes: Sequence[str] = (), page: ItemPage | None = None
+) -> Sequence[DeadLetter]:
     """The items of a run that were given up (with one of these errors), in document order."""
     last = (
         sa.select(AttemptRow.raw_answer)
@@ -103,13 +151,10 @@ def dead_letters(db: ThreadSafeDatabaseManager, run_id: str, error_classes: Sequ
         .limit(1)
         .scalar_subquery()
     )
-    query = (
-        sa.select(ItemRow.id, ItemRow.key, ItemRow.error_class, ItemRow.error_message, ItemRow.attempts_started, last)
-        .where(_meant(run_id, Chosen(error_classes=error_classes)))
-        .order_by(ItemRow.position, ItemRow.id)
-    )
-    with db.read() as session:
-        return [DeadLetter(*row) for row in session.execute(query)]
+    columns = (ItemRow.id, ItemRow.key, ItemRow.error_class, ItemRow.error_message, ItemRow.attempts_started, last)
+    query = sa.select(ItemRow.position, *columns).where(_meant(run_id, Chosen(error_classes=error_classes)))
+    rows: Sequence[Any] = _page(db, query, page or ItemPage())
+    return [DeadLetter((row[0], row[1]), *row[1:]) for row in rows]
 
 
 def retry_items(db: ThreadSafeDatabaseManager, run_id: str, chosen: Chosen = Chosen()) -> int:
@@ -180,8 +225,8 @@ def _named(name: str) -> sa.ColumnElement[bool]:
 
 def _item(row: sa.Row[Any]) -> Item:
     columns: tuple[Any, ...] = tuple(row)
-    _, item_id, key, stage, status, *rest = columns
-    return Item(item_id, key, stage, ItemStatus(status), *rest)
+    position, item_id, key, stage, status, *rest = columns
+    return Item((position, item_id), item_id, key, stage, ItemStatus(status), *rest)
 
 
 def _attempt(row: AttemptRow) -> AttemptRecord:

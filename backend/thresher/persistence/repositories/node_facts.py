@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +43,23 @@ class FactCounts:
     facts: int = 0
     fields_total: int = 0
     fields_grounded: int = 0
+
+
+class Grounding(StrEnum):
+    """Which values are read: those that the source proves, all, or all of facts with one that it does not prove."""
+
+    PROVED = "true"
+    UNPROVED = "false"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class FactFilter:
+    """Which facts are read. ``below``: of the element at this path, whatever its number, and of what it holds."""
+
+    node_type: str | None = None
+    below: str | None = None
+    grounding: Grounding = Grounding.PROVED
 
 
 def insert_node_facts(connection: sa.Connection, items: Sequence[ItemRecords]) -> None:
@@ -87,13 +105,7 @@ def _rows(item: ItemRecords) -> Iterator[dict[str, Any]]:
         }
 
 
-def stream_facts(
-    db: ThreadSafeDatabaseManager,
-    run_id: str,
-    node_type: str | None = None,
-    *,
-    include_ungrounded: bool = False,
-) -> Iterator[JsonObject]:
+def stream_facts(db: ThreadSafeDatabaseManager, run_id: str, wanted: FactFilter | None = None) -> Iterator[JsonObject]:
     """Yields a run's facts in the order of the document, in bounded memory, with no transaction held between pages.
 
     The keys are ``run_id, section_path, node_type, node_ordinal, extractor, confidence, pii_masked, fields,
@@ -101,11 +113,10 @@ def stream_facts(
     out unless asked for: ungrounded fields and references, facts of which no field is grounded, and records of facts
     with an ungrounded field, since the record would repeat it.
     """
+    wanted = wanted or FactFilter()
     query = sa.select(*_ORDER, *_EXPORTED).where(_fact.run_id == run_id).order_by(*_ORDER).limit(_PAGE)
-    if node_type is not None:
-        query = query.where(_fact.node_type == node_type)
-    if not include_ungrounded:
-        query = query.where((_fact.fields_grounded > 0) | (_fact.fields_total == 0))
+    query = query.where(*_conditions(wanted))
+    include_ungrounded = wanted.grounding is not Grounding.PROVED
     page = query
     while True:
         with db.read() as session:
@@ -115,6 +126,23 @@ def stream_facts(
         if len(rows) < _PAGE:
             return
         page = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*(sa.literal(value) for value in rows[-1][:3])))
+
+
+def _conditions(wanted: FactFilter) -> Iterator[sa.ColumnElement[bool]]:
+    if wanted.node_type is not None:
+        yield _fact.node_type == wanted.node_type
+    if wanted.below is not None:
+        yield _is_below(wanted.below)
+    if wanted.grounding is Grounding.PROVED:
+        yield (_fact.fields_grounded > 0) | (_fact.fields_total == 0)
+    if wanted.grounding is Grounding.UNPROVED:
+        yield _fact.fields_grounded < _fact.fields_total
+
+
+def _is_below(path: str) -> sa.ColumnElement[bool]:
+    place = path.rstrip("/")
+    starts = [_fact.section_path.startswith(place + follows, autoescape=True) for follows in "/["]
+    return sa.or_(_fact.section_path == place, *starts)
 
 
 def sample_facts(db: ThreadSafeDatabaseManager, run_id: str, limit: int) -> list[JsonObject]:

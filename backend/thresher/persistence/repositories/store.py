@@ -39,7 +39,8 @@ from thresher.persistence.prepared import PreparedStatement
 from thresher.persistence.repositories import run_requests
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
-from thresher.persistence.repositories.run_ids import RunIds
+from thresher.persistence.repositories.run_queue import enqueue
+from thresher.persistence.repositories.sortable_ids import SortableIds
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
@@ -86,7 +87,7 @@ class SqlStore:
         self._record_writers = dict(record_writers)
         self._keep_payloads = keep_payloads
         self._clock = clock
-        self._run_ids = RunIds()
+        self._run_ids = SortableIds("r")
         self._kinds: dict[str, str] = {}  # of the runs seen so far; a run's kind never changes
         dialect = db.engine.dialect
         self._finish = PreparedStatement(sql.FINISH, dialect)
@@ -98,25 +99,36 @@ class SqlStore:
 
     # Runs
 
-    def create_run(self, new: NewRun) -> Run:
-        """Stores a run as pending."""
+    def create_run(self, new: NewRun, *, queued: bool = False) -> Run:
+        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on."""
         now = self._clock()
         row: dict[str, Any] = {
-            field.name: getattr(new, field.name) for field in dataclasses.fields(new) if field.name != "mode"
-        }
-        row |= {
             "id": self._run_ids.new(now),
-            "mode": new.mode.value,
-            "priority": int(new.priority),
-            "budget": None if new.budget is None else str(new.budget),
+            **_columns(new),
             "status": RunStatus.PENDING.value,
             "planned": 0,
             "planning_complete": False,
             "elapsed_seconds": 0.0,
             "created_at": now,
         }
-        self._db.write_with_lock(lambda session: session.execute(sql.RUNS.insert(), row) and None)
+
+        def insert(session: Session) -> None:
+            connection = session.connection()
+            connection.execute(sql.RUNS.insert(), row)
+            if queued:
+                enqueue(connection, row["id"], now)
+
+        self._db.write_with_lock(insert)
         return self.get_run(row["id"])
+
+    def settle_run(self, run_id: str, settled: NewRun) -> Run:
+        """Writes what is settled of a run that was stored before its source was looked at; nothing of it is planned.
+
+        Raises:
+            NotFound: no run has this identifier.
+        """
+        self._update_run(run_id, _columns(settled))
+        return self.get_run(run_id)
 
     def get_run(self, run_id: str) -> Run:
         """Returns a run.
@@ -125,7 +137,7 @@ class SqlStore:
             NotFound: no run has this identifier.
         """
         with self._db.read() as session:
-            return _run(_require_run(session, run_id))
+            return run_of(_require_run(session, run_id))
 
     def find_run(self, prefix: str) -> Run:
         """Returns the one run whose identifier starts with ``prefix``, as a person may type it.
@@ -145,7 +157,7 @@ class SqlStore:
             if len(rows) > 1 and not exact:
                 names = ", ".join(row.id for row in rows[:5])
                 raise BadInput(f"{prefix!r} names more than one run: {names}. Type more of it.")
-            return _run((exact or rows)[0])
+            return run_of((exact or rows)[0])
 
     def list_runs(self, workspace: str | None = None, limit: int = 50, before: str | None = None) -> Sequence[Run]:
         """The newest runs first, of one workspace or of all; ``before`` is the last identifier of the page above."""
@@ -155,7 +167,7 @@ class SqlStore:
         if before is not None:
             query = query.where(RunRow.id < before)
         with self._db.read() as session:
-            return [_run(row) for row in session.scalars(query)]
+            return [run_of(row) for row in session.scalars(query)]
 
     def set_run_status(self, run_id: str, status: RunStatus) -> None:
         """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``.
@@ -547,13 +559,20 @@ def _require_run(session: Session, run_id: str) -> RunRow:
     return row
 
 
-def _run(row: RunRow) -> Run:
+def run_of(row: RunRow) -> Run:
+    """A row as the run that it is."""
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(Run) if field.name != "run_id"}
     values |= {"status": RunStatus(row.status), "mode": Mode(row.mode), "priority": Priority(row.priority)}
     values["requested"] = None if row.requested is None else RunRequest(row.requested)
     values["fallbacks"] = tuple(Fallback(**fallback) for fallback in row.fallbacks or ())
     values["budget"] = None if row.budget is None else Budget.parse(row.budget)
     return Run(run_id=row.id, **values)
+
+
+def _columns(new: NewRun) -> dict[str, Any]:
+    values = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
+    budget = None if new.budget is None else str(new.budget)
+    return {**values, "mode": new.mode.value, "priority": int(new.priority), "budget": budget}
 
 
 def _new_row(run_id: str, spec: ItemSpec, parent_id: int | None, now: datetime) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,13 +34,20 @@ DEEPEST_SPLIT = 6  # times that a subtree is split because the model's answer wa
 SMALLEST_SPLIT = 96  # bytes
 
 ReaderFactory = Callable[[Run, NodeConfiguration | None], NodeReader]
+Locate = Callable[[Run], Path]
+
+
+def path_of(run: Run) -> Path:
+    """Where the document of a run lay when it was begun."""
+    return Path(str(run.source["path"]))
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryRequest:
     """What is wanted of a document. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
 
-    ``limit`` takes only the first subtrees, in document order.
+    ``limit`` takes only the first subtrees, in document order. ``name``: what people call the document, where its file
+    is named otherwise.
     """
 
     path: Path
@@ -49,18 +56,23 @@ class DiscoveryRequest:
     limits: Limits = field(default_factory=Limits)
     workspace: str = "default"
     limit: int | None = None
+    name: str | None = None
 
 
 class DiscoveryWorkflow:
     """Cuts a document into subtrees and reads each; see ``engine.ports.Workflow``.
 
-    ``make_reader`` gives the reader for a run and the configuration of one path (None where there is none).
+    ``make_reader`` gives the reader for a run and the configuration of one path (None where there is none),
+    ``locate`` says where the document of a run lies now.
     """
 
     kind = KIND
 
-    def __init__(self, make_reader: ReaderFactory, batch_limits: BatchLimits | None = None) -> None:
+    def __init__(
+        self, make_reader: ReaderFactory, batch_limits: BatchLimits | None = None, locate: Locate = path_of
+    ) -> None:
         self._make_reader = make_reader
+        self._locate = locate
         self._batch_limits = batch_limits or BatchLimits()
         self._readers: dict[tuple[str, str], NodeReader] = {}
         self._batch_readers: dict[tuple[str, str], BatchReader] = {}
@@ -74,7 +86,7 @@ class DiscoveryWorkflow:
             BadInput: the document or a path cannot be used; nothing is stored.
         """
         parse_paths(request.paths)
-        document = SourceDocument.open(request.path, request.limits)
+        document = SourceDocument.open(request.path, request.limits, request.name)
         seen = survey(document, request.limits)
         nodes = applicable(request.nodes, seen.detection)
         if request.nodes and not nodes and not request.paths:
@@ -96,6 +108,62 @@ class DiscoveryWorkflow:
             details={**asdict(seen.detection), "encoding": seen.encoding},
         )
 
+    @staticmethod
+    def announce(request: DiscoveryRequest, mode: Mode, mode_reason: str) -> NewRun:
+        """A run whose document nobody has looked at yet: ``settle`` does, in the time that it takes.
+
+        Raises:
+            BadConfiguration: one of the paths is none.
+        """
+        parse_paths(request.paths)
+        asked: dict[str, Any] = {
+            "paths": list(request.paths),
+            "nodes": [node.model_dump(by_alias=True, exclude_none=True) for node in request.nodes],
+        }
+        return NewRun(
+            kind=KIND,
+            workspace=request.workspace,
+            source={"name": request.name or request.path.name},
+            options={"asked": asked, "limits": asdict(request.limits), "limit": request.limit},
+            mode=mode,
+            mode_reason=mode_reason,
+        )
+
+    @staticmethod
+    def is_settled(run: Run) -> bool:
+        """Whether the document of a run was looked at, so that its items can be planned."""
+        return "asked" not in run.options
+
+    def settle(self, run: Run) -> NewRun:
+        """Looks at the document of an announced run, and settles what will be read.
+
+        Raises:
+            BadInput: the document or a path cannot be used.
+        """
+        asked: Any = run.options["asked"]
+        request = DiscoveryRequest(
+            self._locate(run),
+            paths=_texts(asked["paths"]),
+            nodes=[NodeConfiguration.model_validate(node) for node in asked["nodes"]],
+            limits=_limits(run),
+            workspace=run.workspace,
+            limit=run.options["limit"],  # type: ignore[arg-type] # as announce() wrote it
+            name=str(run.source["name"]),
+        )
+        settled = self.prepare(request, run.mode, run.mode_reason)
+        found = {key: value for key, value in settled.source.items() if key not in {"path", *run.source}}
+        kept = {key: value for key, value in run.options.items() if key != "asked"}
+        return replace(
+            settled,
+            source={**run.source, **found},
+            options={**kept, **settled.options},
+            provider=run.provider,
+            model=run.model,
+            priority=run.priority,
+            budget=run.budget,
+            source_id=run.source_id,
+        )
+
     def plan(self, run: Run) -> Iterator[ItemSpec]:
         """Streams the subtrees of the run's document.
 
@@ -104,8 +172,8 @@ class DiscoveryWorkflow:
             NothingMatched: no subtree matches.
             MalformedDocument: the document is broken behind the subtrees that were yielded.
         """
-        limits = Limits(**run.options["limits"])  # type: ignore[arg-type] # as prepare() wrote it
-        document = SourceDocument.open(Path(str(run.source["path"])), limits)
+        limits = _limits(run)
+        document = SourceDocument.open(self._locate(run), limits, str(run.source["name"]))
         _must_be_the_same(document, run)
         texts = _texts(run.options["paths"])
         disabled = {node.path for node in _nodes(run) if not node.enabled}
@@ -262,6 +330,10 @@ def _children(claim: Claim, node: Node) -> list[ItemSpec]:
     ]
 
 
+def _limits(run: Run) -> Limits:
+    return Limits(**run.options["limits"])  # type: ignore[arg-type] # as prepare() wrote it
+
+
 def _nodes(run: Run) -> list[NodeConfiguration]:
     stored = run.options.get("nodes", [])
     return [NodeConfiguration.model_validate(node) for node in stored] if isinstance(stored, Sequence) else []
@@ -291,7 +363,7 @@ def _must_be_the_same(document: SourceDocument, run: Run) -> None:
     now = _fingerprint(document)
     if any(run.source.get(key) != value for key, value in now.items()):
         raise StateConflict(
-            f"{document.path} is not the document that run {run.run_id} began with (it has changed since). "
+            f"{document.name} is not the document that run {run.run_id} began with (it has changed since). "
             "Put the original back and resume, or discover the new one."
         )
 

@@ -6,8 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from thresher.engine.budget import Budget, Spending
+from thresher.engine.ports import Store
 from thresher.engine.work import JsonValue, Run, RunReport, Usage
-from thresher.persistence.repositories.node_facts import FactCounts
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories.node_facts import FactCounts, fact_counts
+from thresher.persistence.repositories.statistics import error_summary, stage_counts
+from thresher.workflows.discovery.discovery_workflow import WHOLE
+
+
+def result_of(store: Store, db: ThreadSafeDatabaseManager, report: RunReport) -> dict[str, Any]:
+    """The result object of a run, from its rows; see ``summarize``.
+
+    Raises:
+        NotFound: no such run.
+    """
+    run = store.get_run(report.run_id)
+    matched = stage_counts(db, run.run_id).get(WHOLE, 0)
+    errors = error_summary(db, run.run_id)
+    if report.error is not None:
+        errors.insert(0, {"class": report.error["class"], "count": 1, "message": report.error["message"]})
+    return summarize(run, report, fact_counts(db, run.run_id), matched, errors)
 
 
 def summarize(

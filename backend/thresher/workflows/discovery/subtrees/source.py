@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from thresher.core.errors import BadInput, MalformedDocument, UnsafeDocument
+from thresher.core.errors import BadInput, MalformedDocument, UnsafeDocument, UnsupportedDocument
 from thresher.workflows.discovery.subtrees.encoding import Encoding, sniff_encoding, to_utf8
 from thresher.workflows.discovery.subtrees.limits import Limits
 
@@ -38,6 +38,7 @@ class SourceDocument:
     """An XML file that can be read: present, readable, regular, not empty, gzip or plain.
 
     ``size_bytes`` is the size of the file as it lies on the disk. Each call of ``chunks`` is one pass of its own.
+    ``given_name``: what people call it, where its file is named otherwise.
     """
 
     path: Path
@@ -45,30 +46,31 @@ class SourceDocument:
     is_gzip: bool
     encoding: Encoding
     limits: Limits
+    given_name: str | None = None
 
     @classmethod
-    def open(cls, path: Path, limits: Limits | None = None) -> SourceDocument:
+    def open(cls, path: Path, limits: Limits | None = None, name: str | None = None) -> SourceDocument:
         """Looks at a file without reading more than its head.
 
         Raises:
             BadInput: it is missing, unreadable, no regular file, empty, or an archive of another kind.
             UnsafeDocument: it is larger than the limits allow.
         """
-        limits = limits or Limits()
-        size = _size_of_file(path)
+        limits, called = limits or Limits(), name or path.name
+        size = _size_of_file(path, called)
         with _opened(path) as stream:
             is_gzip = stream.read(2) == _GZIP
             stream.seek(0)
-            head = _head(_inflated(stream, path.name, limits) if is_gzip else _plain(stream))
-        _refuse_foreign(head, path.name)
+            head = _head(_inflated(stream, called, limits) if is_gzip else _plain(stream))
+        _refuse_foreign(head, called)
         if not is_gzip and size > limits.max_document_bytes:
-            raise _too_large(path.name, limits)
-        return cls(path, size, is_gzip, sniff_encoding(head, path.name), limits)
+            raise _too_large(called, limits)
+        return cls(path, size, is_gzip, sniff_encoding(head, called), limits, name)
 
     @property
     def name(self) -> str:
-        """The file's name without its folder."""
-        return self.path.name
+        """What people call it: the file's name without its folder, unless it was given another one."""
+        return self.given_name or self.path.name
 
     def chunks(self) -> Iterator[bytes]:
         """Streams the document's bytes in its own encoding, inflated.
@@ -103,7 +105,7 @@ class SourceDocument:
             return digest.hexdigest()
 
 
-def _size_of_file(path: Path) -> int:
+def _size_of_file(path: Path, name: str) -> int:
     try:
         found = path.stat()
     except FileNotFoundError as error:
@@ -114,7 +116,7 @@ def _size_of_file(path: Path) -> int:
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise BadInput(f"{path} is {kind}. Give the path of one XML file.")
     if found.st_size == 0:
-        raise MalformedDocument(f"{path.name} is empty. Give a file that holds an XML document.")
+        raise MalformedDocument(f"{name} is empty. Give a file that holds an XML document.")
     return found.st_size
 
 
@@ -173,11 +175,11 @@ def _head(chunks: Iterator[bytes]) -> bytes:
 def _refuse_foreign(head: bytes, name: str) -> None:
     for magic, what in _FOREIGN:
         if head.startswith(magic):
-            raise BadInput(f"{name} is {what}.")
+            raise UnsupportedDocument(f"{name} is {what}.")
     if head.startswith(_GZIP):
         raise UnsafeDocument(f"{name} is gzip within gzip. Unpack it once and give the result.")
     if head[257:262] == b"ustar":
-        raise BadInput(f"{name} is a tar archive: unpack it and give the XML inside.")
+        raise UnsupportedDocument(f"{name} is a tar archive: unpack it and give the XML inside.")
     if not head.strip():
         raise MalformedDocument(f"{name} holds nothing but blanks. Give a file that holds an XML document.")
 

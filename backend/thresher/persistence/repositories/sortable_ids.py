@@ -1,4 +1,4 @@
-"""Identifiers of runs: short enough to type, and sorted as text they are sorted by time of creation."""
+"""Identifiers of rows: short enough to type, and sorted as text they are sorted by time of creation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _TIME_DIGITS = 9  # of 5 bits: milliseconds until the year 3135
 _RANDOM_DIGITS = 3  # 1 in 32,768 for two processes within the same millisecond; the primary key refuses the second
 
 
-class RunIds:
-    """Makes identifiers, ``r`` and 12 digits; no two of one maker have the same millisecond."""
+class SortableIds:
+    """Makes identifiers, a letter (``r`` for runs) and 12 digits; no two of one maker have the same millisecond."""
 
-    def __init__(self) -> None:
+    def __init__(self, letter: str) -> None:
+        self._letter = letter
         self._last = 0
         self._lock = threading.Lock()  # protects _last
 
@@ -25,7 +26,8 @@ class RunIds:
         with self._lock:
             self._last = max(self._last + 1, milliseconds)
             milliseconds = self._last
-        return "r" + _digits(milliseconds, _TIME_DIGITS) + _digits(secrets.randbits(5 * _RANDOM_DIGITS), _RANDOM_DIGITS)
+        chance = secrets.randbits(5 * _RANDOM_DIGITS)
+        return self._letter + _digits(milliseconds, _TIME_DIGITS) + _digits(chance, _RANDOM_DIGITS)
 
 
 def _digits(number: int, count: int) -> str:

@@ -1,0 +1,82 @@
+"""The application: routes, errors, and what happens when the server starts and stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from thresher.api.error_handlers import add_error_handlers
+from thresher.api.routes import facts, health, items, problems, runs
+from thresher.api.schemas.problems import ProblemDetails
+from thresher.bootstrap import Service
+from thresher.operations.access import Doorkeeper
+from thresher.operations.sources import Retention
+
+# A new noun is a file in routes/ and a line here.
+ROUTERS = (runs.router, items.router, facts.router, health.router, problems.router)
+
+TAGS = [
+    {"name": "runs", "description": "A run reads one document; it works in the background, also after a restart."},
+    {"name": "items", "description": "The nodes of a run: subtrees of its document, and the tries at them."},
+    {"name": "facts", "description": "What was found, each value proved by its place in the document."},
+    {"name": "health", "description": "For those who keep the server going."},
+    {"name": "problems", "description": "What the `type` of a problem means."},
+]
+
+
+def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
+    """The application for an open service; ``is_public``: a key is needed in any case, see ``Doorkeeper``."""
+    app = FastAPI(
+        title="Thresher",
+        summary="Facts from every subtree of a large XML document, each proved by its path in the source.",
+        version=version("thresher"),
+        openapi_tags=TAGS,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        lifespan=_lifespan(service),
+    )
+    app.state.service = service
+    app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
+    add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    _describe_problems(app)
+    return app
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        """Runs are worked on while the server answers; those in hand are left in good order at the end."""
+        retention = Retention(service)
+        service.host.start()
+        retention.start()
+        try:
+            yield
+        finally:
+            service.feed.close()
+            await run_in_threadpool(service.host.stop)
+            await run_in_threadpool(retention.stop)
+
+    return lifespan
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Adds the schema of problems, which the routes refer to, to what OpenAPI says."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        if "ProblemDetails" not in schemas:
+            own = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(own.pop("$defs", {}))
+            schemas["ProblemDetails"] = own
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it

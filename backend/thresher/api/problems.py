@@ -1,0 +1,87 @@
+"""What can go wrong, as RFC 9457 problem details: each problem with a stable type that can be looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPES: Final = "/problems"  # the folder of the types; each is an address on this server that explains it
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A kind of problem. ``action``: what the one who asked can do."""
+
+    name: str
+    status: int
+    title: str
+    action: str
+
+    @property
+    def type(self) -> str:
+        """The type of RFC 9457: an address relative to this server, which never changes."""
+        return f"{TYPES}/{self.name}"
+
+
+BAD_INPUT = Problem("bad-input", 422, "The input cannot be used", "Change what `detail` names, then send it again.")
+INVALID_REQUEST = Problem(
+    "invalid-request", 422, "The request is not as it is described", "Mend the places in `errors`; see /openapi.json."
+)
+MALFORMED_DOCUMENT = Problem(
+    "malformed-document", 422, "The document is not well-formed XML", "Mend it at `line` and `column`, then upload it."
+)
+UNAUTHENTICATED = Problem(
+    "unauthenticated",
+    401,
+    "A valid key is needed",
+    "Send `Authorization: Bearer KEY`; `thresher keys create` makes one.",
+)
+FORBIDDEN = Problem("forbidden", 403, "The key does not allow this", "Use a key with the role write.")
+NOT_FOUND = Problem("not-found", 404, "There is no such thing", "Check the identifier; the lists show what there is.")
+METHOD_NOT_ALLOWED = Problem(
+    "method-not-allowed", 405, "This address does not take the method", "See /openapi.json for what it takes."
+)
+STATE_CONFLICT = Problem(
+    "state-conflict", 409, "The state does not allow this", "Look at its state; `detail` says what would be possible."
+)
+TOO_LARGE = Problem(
+    "too-large", 413, "Too large", "Send less, or have MAX_UPLOAD_BYTES (or the key's own limit) raised."
+)
+UNSUPPORTED = Problem(
+    "unsupported-media-type",
+    415,
+    "This kind of content is not taken",
+    "Send XML, plain or gzipped, as `file` of a form.",
+)
+TOO_MANY_REQUESTS = Problem(
+    "too-many-requests", 429, "The key was used too often", "Wait for the seconds of `Retry-After`, then ask again."
+)
+UNAVAILABLE = Problem(
+    "unavailable", 503, "The service cannot answer for now", "Ask again in a while; /ready says what is missing."
+)
+DEFECT = Problem(
+    "defect", 500, "Something is wrong on our side", "Ask again; if it stays, report the time and address."
+)
+
+PROBLEMS: Final = {
+    problem.name: problem
+    for problem in (
+        BAD_INPUT,
+        INVALID_REQUEST,
+        MALFORMED_DOCUMENT,
+        UNAUTHENTICATED,
+        FORBIDDEN,
+        NOT_FOUND,
+        METHOD_NOT_ALLOWED,
+        STATE_CONFLICT,
+        TOO_LARGE,
+        UNSUPPORTED,
+        TOO_MANY_REQUESTS,
+        UNAVAILABLE,
+        DEFECT,
+    )
+}
+OF_STATUS: Final = {
+    problem.status: problem for problem in reversed(PROBLEMS.values()) if problem is not MALFORMED_DOCUMENT
+}

@@ -1,0 +1,206 @@
+"""A form with a document, read while it arrives: to the disk piece by piece, never as a whole in memory.
+
+Its size and its kind are looked at on the way, so that what cannot be used is refused before all of it was sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from thresher.core.errors import BadInput, TooLarge, UnsupportedDocument
+from thresher.persistence.source_files import Incoming, SourceFiles
+from thresher.workflows.discovery.subtrees import Limits, SourceDocument
+
+PIECE = 1024 * 1024  # bytes that are written at once
+LARGEST_FIELD = 1024 * 1024  # bytes of all fields of a form that are no file
+MOST_FIELDS = 100
+_OVERHEAD = 64 * 1024  # bytes of boundaries and heads
+_LONGEST_NAME = 255
+
+
+@dataclass
+class Upload:
+    """What a form held: its fields, and the document with the name that it was given."""
+
+    document: Incoming
+    name: str = ""
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def received(request: Request, files: SourceFiles, max_bytes: int, limits: Limits) -> AsyncIterator[Upload]:
+    """The form of a request, its document on the disk; what is not kept while inside is gone afterwards.
+
+    Raises:
+        UnsupportedDocument: it is no form, or its document is no XML.
+        TooLarge: it is larger than ``max_bytes``.
+        BadInput: it has no document, or the document is empty or obviously none.
+    """
+    boundary = _boundary(request)
+    _check_announced(request, max_bytes)
+    with await run_in_threadpool(files.receive) as document:
+        upload = Upload(document)
+        await _read(request, _Form(boundary, upload, max_bytes), limits)
+        if not upload.name:
+            raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
+        document.close()
+        await run_in_threadpool(_check_kind, upload, limits)
+        yield upload
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not boundary:
+        raise UnsupportedDocument("The document is expected as the part `file` of a form (multipart/form-data).")
+    return boundary
+
+
+def _check_announced(request: Request, max_bytes: int) -> None:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes + LARGEST_FIELD + _OVERHEAD:
+        raise _too_large(max_bytes)
+
+
+async def _read(request: Request, form: _Form, limits: Limits) -> None:
+    is_checked = False
+    try:
+        async for chunk in request.stream():
+            form.feed(chunk)
+            if form.is_full:
+                await run_in_threadpool(form.write)
+                if not is_checked:
+                    await run_in_threadpool(_check_kind, form.upload, limits)
+                    is_checked = True
+        form.finish()
+    except FormParserError as error:
+        raise BadInput("The form cannot be read: it is broken or ends too early.") from error
+    await run_in_threadpool(form.write)
+
+
+def _check_kind(upload: Upload, limits: Limits) -> None:
+    """Looks at the first bytes of a document, whether all of it is there or not."""
+    document = SourceDocument.open(upload.document.path, limits, upload.name)
+    begin = next((text for chunk in document.utf8_chunks() if (text := chunk.lstrip())), b"")
+    if not begin.startswith(b"<"):
+        raise UnsupportedDocument(f"{upload.name} is no XML: it does not begin with `<`.")
+
+
+class _Form:
+    """Takes a form apart; pieces of the document wait until ``write`` puts them on the disk."""
+
+    def __init__(self, boundary: bytes, upload: Upload, max_bytes: int) -> None:
+        self.upload = upload
+        self._max_bytes = max_bytes
+        self._pieces: deque[bytes] = deque()
+        self._waiting = self._size = self._field_bytes = 0
+        self._header = self._value = b""
+        self._disposition = b""
+        self._field: str | None = None  # the one that is being read, None where it is the file
+        self._text = b""
+        self._has_ended = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough waits to be written."""
+        return self._waiting >= PIECE
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes what has arrived."""
+        self._parser.write(chunk)
+
+    def finish(self) -> None:
+        """Refuses a form that was cut off."""
+        self._parser.finalize()
+        if not self._has_ended:
+            raise FormParserError("the form ends too early")
+
+    def write(self) -> None:
+        """Puts on the disk what waits. Slow."""
+        while self._pieces:
+            self.upload.document.write(self._pieces.popleft())
+        self._waiting = 0
+
+    def _on_part_begin(self) -> None:
+        self._disposition = self._text = b""
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" not in options:
+            self._field = name
+            return
+        if name != "file":
+            raise BadInput(f"The form has a file as {name!r}: send the document as `file`.")
+        if self.upload.name:
+            raise BadInput("The form has more than one file: send one document.")
+        self._field = None
+        self.upload.name = _plain_name(options[b"filename"].decode("utf-8", "replace"))
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        piece = data[start:end]
+        if self._field is not None:
+            self._field_bytes += len(piece)
+            if self._field_bytes > LARGEST_FIELD:
+                raise TooLarge(f"The fields of the form are larger than {LARGEST_FIELD:,} bytes.")
+            self._text += piece
+            return
+        self._size += len(piece)
+        if self._size > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+
+    def _on_part_end(self) -> None:
+        if self._field is None:
+            return
+        values = self.upload.fields.setdefault(self._field, [])
+        values.append(self._text.decode("utf-8", "replace"))
+        if sum(map(len, self.upload.fields.values())) > MOST_FIELDS:
+            raise TooLarge(f"The form has more than {MOST_FIELDS} fields.")
+
+    def _on_end(self) -> None:
+        self._has_ended = True
+
+
+def _plain_name(given: str) -> str:
+    """A file's name without folders, whatever system wrote it; never empty."""
+    name = PureWindowsPath(PurePosixPath(given).name).name.strip()
+    return "".join(max(character, " ") for character in name)[:_LONGEST_NAME] or "document.xml"
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The document is larger than {max_bytes:,} bytes, the most that is taken here.")

@@ -1,0 +1,99 @@
+"""The ASGI process: opens the service, listens, and leaves everything in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from thresher.api.app import create_app
+from thresher.bootstrap import Service, open_service
+from thresher.core.config import Settings
+from thresher.core.errors import BadConfiguration
+from thresher.operations.access import LOOPBACK, check_address
+
+Announce = Callable[[str, bool], None]
+"""Called when the server answers, with its address and whether keys are needed."""
+
+
+def serve(settings: Settings, announce: Announce) -> bool:
+    """Serves until SIGTERM or SIGINT; says whether everything in hand had ended by then.
+
+    Raises:
+        BadConfiguration: the address cannot be used, or may not without keys; or the model's settings are unusable.
+        DatabaseUnusable: the database cannot be opened.
+    """
+    host, port = settings.serve_host, settings.serve_port
+    with open_service(settings) as service:
+        check_address(service, host)
+        _ = service.discovery.client  # says at once what is missing, and imports now what is slow to import
+        is_public = host not in LOOPBACK
+        with _listening(host, port) as listening:
+            config = uvicorn.Config(
+                create_app(service, is_public=is_public),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="websockets-sansio",
+                timeout_graceful_shutdown=5,
+            )
+            address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+            server = _Server(config, service, lambda: announce(address, is_public))
+            asyncio.run(server.serve([listening]))
+        return not service.host.in_hand
+
+
+class _Server(uvicorn.Server):
+    """A server that tells its runs and onlookers at the first signal that it is going to stop."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to answer, then says so."""
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Sends onlookers home first: who waits for news would keep the server waiting."""
+        self._service.feed.close()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal stops in good order, the second leaves what is in hand."""
+        if self.should_exit:
+            self._service.host.give_up()
+        self._service.host.stop_soon()
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handles signals while serving; they are not raised again afterwards, when all has been done already."""
+        previous = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise BadConfiguration(
+            f"{host}:{port} cannot be listened on ({error.strerror}): is another server using it? "
+            "Choose another port with --port, or 0 for a free one."
+        ) from error
+    return listening

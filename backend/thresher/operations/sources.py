@@ -1,0 +1,112 @@
+"""Documents that people upload: kept once, deleted with their last run or when nobody has used them for long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+from thresher.bootstrap import Service
+from thresher.core.errors import NotFound, StateConflict, ThresherError, own_words
+from thresher.core.logging import get_logger
+from thresher.persistence.repositories.sources import (
+    Source,
+    forget_source,
+    forget_unused_since,
+    get_source,
+    is_referred_to,
+    remember_source,
+)
+from thresher.persistence.source_files import Incoming
+
+log = get_logger(__name__)
+
+CLEAN_EVERY = 3600.0  # seconds
+
+
+def keep_source(service: Service, workspace: str, incoming: Incoming, name: str) -> Source:
+    """Keeps a document that was received; an equal one is stored once. The row comes first, see ``drop_file``."""
+    source = remember_source(service.db, workspace, incoming.sha256, name, incoming.size)
+    service.files.keep(incoming)
+    return source
+
+
+def find_source(service: Service, workspace: str, source_id: str) -> Source:
+    """A document of a workspace.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    source = get_source(service.db, source_id)
+    if source.workspace != workspace:
+        raise NotFound(f"No document is named {source_id!r}.")
+    return source
+
+
+def delete_source(service: Service, source: Source) -> None:
+    """Deletes a document that no run refers to.
+
+    Raises:
+        StateConflict: a run does.
+    """
+    if not forget_source(service.db, source.source_id):
+        raise StateConflict(
+            f"Document {source.source_id} has runs: delete them first, the document goes with the last."
+        )
+    drop_file(service, source.sha256)
+
+
+def drop_source_without_runs(service: Service, source_id: str) -> None:
+    """Deletes a document whose last run has gone; leaves one alone that has others."""
+    source = get_source(service.db, source_id)
+    if forget_source(service.db, source_id):
+        drop_file(service, source.sha256)
+
+
+def drop_file(service: Service, sha256: str) -> None:
+    """Deletes the bytes of a document that no workspace has any more.
+
+    An upload of equal bytes may come at any moment, here or on another server. It writes its row, then its file; this
+    takes the file away, then looks for rows. So either the row is seen, or the upload puts a file of its own in place.
+    """
+    removal = service.files.take_away(sha256)
+    if is_referred_to(service.db, sha256):
+        removal.undo()
+    else:
+        removal.delete()
+
+
+def drop_old_sources(service: Service) -> int:
+    """Deletes the documents that nobody has used for ``SOURCE_RETENTION_DAYS``; returns how many."""
+    before = datetime.now(UTC) - timedelta(days=service.settings.source_retention_days)
+    gone = forget_unused_since(service.db, before)
+    for source in gone:
+        drop_file(service, source.sha256)
+    return len(gone)
+
+
+class Retention:
+    """Deletes old documents once in a while, in a thread of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._ended = Event()
+        self._thread = Thread(target=self._clean, name="thresher-retention", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; waits for nothing but what is being deleted just now."""
+        self._ended.set()
+        self._thread.join()
+
+    def _clean(self) -> None:
+        while True:
+            try:
+                if gone := drop_old_sources(self._service):
+                    log.info("documents deleted", documents=gone)
+            except (ThresherError, OSError) as error:
+                log.warning("documents not deleted", error=type(error).__name__, reason=own_words(error))
+            if self._ended.wait(CLEAN_EVERY):
+                return

@@ -1,0 +1,111 @@
+"""The rows of the documents that are kept: what they are called, whose they are, when they were used last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from thresher.core.errors import NotFound
+from thresher.engine.work import ENDED
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.statements import RUNS
+from thresher.persistence.tables import SourceRow
+
+SOURCES: Final[sa.Table] = sa.Table(SourceRow.__tablename__, SourceRow.metadata)
+_source, _run = SOURCES.c, RUNS.c
+_ids = SortableIds("d")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A document that is kept. ``name``: what it was called when it was uploaded first."""
+
+    source_id: str
+    workspace: str
+    sha256: str
+    name: str
+    size_bytes: int
+    created_at: datetime
+    used_at: datetime
+
+
+def remember_source(db: ThreadSafeDatabaseManager, workspace: str, sha256: str, name: str, size_bytes: int) -> Source:
+    """The row of a document: a new one, or that of the equal one which the workspace has already, used now."""
+    now = datetime.now(UTC)
+    known = (_source.workspace == workspace) & (_source.sha256 == sha256)
+
+    def write(session: Session) -> Source:
+        row = session.execute(sa.select(SOURCES).where(known).with_for_update()).one_or_none()
+        if row is not None:
+            session.execute(SOURCES.update().where(known).values(used_at=now))
+            return replace(Source(*row), used_at=now)
+        new = Source(_ids.new(now), workspace, sha256, name, size_bytes, now, now)
+        session.execute(SOURCES.insert().values(_row(new)))
+        return new
+
+    return db.write_with_lock(write)
+
+
+def get_source(db: ThreadSafeDatabaseManager, source_id: str) -> Source:
+    """A document by its identifier.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with db.read() as session:
+        row = session.execute(sa.select(SOURCES).where(_source.id == source_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"No document is named {source_id!r}.")
+    return Source(*row)
+
+
+def list_sources(
+    db: ThreadSafeDatabaseManager, workspace: str, limit: int, before: str | None = None
+) -> Sequence[Source]:
+    """The newest documents of a workspace first; ``before`` is the last identifier of the page above."""
+    query = sa.select(SOURCES).where(_source.workspace == workspace).order_by(_source.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(_source.id < before)
+    with db.read() as session:
+        return [Source(*row) for row in session.execute(query)]
+
+
+def forget_source(db: ThreadSafeDatabaseManager, source_id: str) -> bool:
+    """Deletes the row of a document that has no run any more; says whether it did."""
+    has_runs = sa.select(_run.id).where(_run.source_id == source_id).exists()
+    unused = SOURCES.delete().where(_source.id == source_id, ~has_runs)
+    return db.write_with_lock(lambda session: session.connection().execute(unused).rowcount) > 0
+
+
+def forget_unused_since(db: ThreadSafeDatabaseManager, before: datetime) -> Sequence[Source]:
+    """Deletes the rows of documents that were last used before a moment, and are in no open run; returns them.
+
+    Their runs stay, without the document.
+    """
+    is_open = sa.select(_run.id).where(_run.source_id == _source.id, _run.status.not_in([s.value for s in ENDED]))
+    old = SOURCES.delete().where(_source.used_at < before, ~is_open.exists()).returning(*_source)
+    return db.write_with_lock(lambda session: [Source(*row) for row in session.connection().execute(old)])
+
+
+def is_referred_to(db: ThreadSafeDatabaseManager, sha256: str) -> bool:
+    """Whether any workspace has a document with these bytes."""
+    with db.read() as session:
+        return session.execute(sa.select(_source.id).where(_source.sha256 == sha256).limit(1)).first() is not None
+
+
+def _row(source: Source) -> dict[str, object]:
+    return {
+        "id": source.source_id,
+        "workspace": source.workspace,
+        "sha256": source.sha256,
+        "name": source.name,
+        "size_bytes": source.size_bytes,
+        "created_at": source.created_at,
+        "used_at": source.used_at,
+    }

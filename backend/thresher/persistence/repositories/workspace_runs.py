@@ -1,0 +1,106 @@
+"""The runs of a workspace for people: found, listed page by page, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from thresher.core.errors import NotFound, StateConflict
+from thresher.engine.work import Counts, Run, RunStatus
+from thresher.persistence.database import ThreadSafeDatabaseManager
+from thresher.persistence.repositories.statements import ITEMS, NODE_FACTS, RUNS
+from thresher.persistence.repositories.store import run_of
+from thresher.persistence.tables import QueuedRunRow, RunRow
+
+_QUEUE: Final[sa.Table] = sa.Table(QueuedRunRow.__tablename__, QueuedRunRow.metadata)
+_run, _item, _fact = RUNS.c, ITEMS.c, NODE_FACTS.c
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are listed; empty and None: all. Times are those of creation."""
+
+    statuses: Collection[RunStatus] = ()
+    kind: str | None = None
+    source_id: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list: so many rows behind the one with the identifier ``after``."""
+
+    limit: int = 50
+    after: str | None = None
+    newest_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is."""
+
+    counts: Counts = field(default_factory=Counts)
+    facts: int = 0
+
+
+def list_runs(db: ThreadSafeDatabaseManager, workspace: str, wanted: RunFilter, page: Page) -> Sequence[Run]:
+    """A page of the runs of a workspace, in the order of their creation."""
+    query = sa.select(RunRow).where(_run.workspace == workspace, *_conditions(wanted)).limit(page.limit)
+    query = query.order_by(_run.id.desc() if page.newest_first else _run.id)
+    if page.after is not None:
+        query = query.where(_run.id < page.after if page.newest_first else _run.id > page.after)
+    with db.read() as session:
+        return [run_of(row) for row in session.scalars(query)]
+
+
+def progress_of(db: ThreadSafeDatabaseManager, run_ids: Sequence[str]) -> Mapping[str, RunProgress]:
+    """How far several runs are."""
+    items = sa.select(_item.run_id, _item.status, sa.func.count()).where(_item.run_id.in_(run_ids))
+    facts = sa.select(_fact.run_id, sa.func.count()).where(_fact.run_id.in_(run_ids)).group_by(_fact.run_id)
+    counts: dict[str, dict[str, int]] = {run_id: {} for run_id in run_ids}
+    with db.read() as session:
+        for run_id, status, count in session.execute(items.group_by(_item.run_id, _item.status)):
+            counts[run_id][status] = count
+        found: dict[str, int] = dict(map(tuple, session.execute(facts)))
+    return {run_id: RunProgress(Counts(**some), found.get(run_id, 0)) for run_id, some in counts.items()}
+
+
+def delete_run(db: ThreadSafeDatabaseManager, run_id: str) -> None:
+    """Deletes a run that nobody works on: its items, attempts and facts.
+
+    Raises:
+        NotFound: no run has this identifier.
+        StateConflict: somebody works on it.
+    """
+    in_hand = sa.select(_QUEUE.c.run_id).where(_QUEUE.c.run_id == run_id, _QUEUE.c.owner.is_not(None))
+
+    def delete(session: Session) -> None:
+        connection = session.connection()
+        query = sa.select(_run.status).where(_run.id == run_id).with_for_update()
+        status = connection.execute(query).scalar_one_or_none()
+        if status is None:
+            raise NotFound(f"No run is named {run_id!r}.")
+        if status == RunStatus.RUNNING.value or connection.execute(in_hand).first() is not None:
+            raise StateConflict(f"Run {run_id} is being worked on: pause or cancel it, then delete it.")
+        connection.execute(RUNS.delete().where(_run.id == run_id))
+
+    db.write_with_lock(delete)
+
+
+def _conditions(wanted: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
+    if wanted.statuses:
+        yield _run.status.in_([status.value for status in wanted.statuses])
+    if wanted.kind is not None:
+        yield _run.kind == wanted.kind
+    if wanted.source_id is not None:
+        yield _run.source_id == wanted.source_id
+    if wanted.created_from is not None:
+        yield _run.created_at >= wanted.created_from
+    if wanted.created_before is not None:
+        yield _run.created_at < wanted.created_before
