@@ -6,24 +6,26 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from thresher.workflows.discovery.subtrees.base64_text import MIN_CHARACTERS
+from thresher.workflows.discovery.subtrees.base64_text import MIN_CHARACTERS, has_long_run
 from thresher.workflows.discovery.subtrees.limits import Limits
+from thresher.workflows.discovery.subtrees.markup import Markup
 from thresher.workflows.discovery.subtrees.matching import Matcher, State
 from thresher.workflows.discovery.subtrees.namespaces import EMPTY_SCOPE, Scope, declarations, needed, widen
 from thresher.workflows.discovery.subtrees.parsing import GuardedParser
 from thresher.workflows.discovery.subtrees.paths import SubtreePath
 from thresher.workflows.discovery.subtrees.pieces import Piece, PieceCutter, declare
-from thresher.workflows.discovery.subtrees.skipping import MORE, Skipper
+from thresher.workflows.discovery.subtrees.sibling_runs import Place
+from thresher.workflows.discovery.subtrees.skipping import MORE, SAMPLED, Skipper
 from thresher.workflows.discovery.subtrees.source import SourceDocument
 from thresher.workflows.discovery.subtrees.subtree import Subtree
 from thresher.workflows.discovery.subtrees.window import Window
 
-_BLOCK = MIN_CHARACTERS // 2
+_REPEATED = 4  # the number of an element among its siblings of one name from which it is likely that more will follow
 Declared = Mapping[bytes, bytes]
 
 
 class _Frame:
-    """An open element that paths can still match below. There are many; few are ever asked for their path."""
+    """An open element. There are many; few are ever asked for their path."""
 
     __slots__ = ("_path", "counts", "declared", "index", "local", "parent", "scope", "state", "target")
 
@@ -98,14 +100,14 @@ class _Splitting:
         self._parser.handle(self._on_start, self._on_end, self._on_declaration)
         self._window = Window(document.encoding)
         self._stack = [_Frame(None, "", 0, self._matcher.start, (EMPTY_SCOPE, {}))]
-        self._below = 0  # how many elements are open below the innermost frame, where nothing can match
         self._pending: dict[str, str] = {}  # namespaces declared by the element about to start
         self._targets: list[_Target] = []
         self._ordinals = [0] * len(self._matcher.paths)
         self._matched = 0
         self._ready: deque[Subtree] = deque()
         self._at = 0  # how far the parser has been fed
-        self._waits_for = b""  # the name, as written, of a target whose end is not in the window yet
+        self._passable = -1  # where the last element starts that may be taken, or left out, as a whole
+        self._waits_for = b""  # its name, as written, while its end is looked for
         self._skipper = Skipper(self._matcher.paths, limits)
 
     def run(self) -> Iterator[Subtree]:
@@ -119,7 +121,7 @@ class _Splitting:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def _read(self, *, is_last: bool) -> None:
-        """Feeds what has come; jumps from the start of a target to its end where nothing in between can matter."""
+        """Feeds what has come; jumps from the start of an element to its end where nothing in between can matter."""
         while self._at < self._window.end:
             if self._waits_for:
                 if not self._jump(self._waits_for, is_last=is_last):
@@ -128,7 +130,7 @@ class _Splitting:
             start, stop, name = self._next_stop()
             self._parser.feed(self._window.slice(self._at, stop))
             self._at = stop
-            if self._targets and self._targets[-1].start == start:
+            if self._passable == start and self._window.slice(stop - 2, stop) != b"/>":
                 self._waits_for = name
         if is_last:
             self._parser.close()
@@ -139,66 +141,77 @@ class _Splitting:
         return self._skipper.next_start(self._window, self._at)
 
     def _jump(self, name: bytes, *, is_last: bool) -> bool:
-        """Goes on behind the target that has just started, where it can be taken as a whole.
+        """Goes on behind the element that has just started, where it can be taken, or left out, as a whole.
 
         False where that cannot be told before more has been read.
         """
-        frame, target = self._stack[-1], self._targets[-1]
-        end = None
-        if frame.target is target and not self._below:
-            end = self._skipper.end_of_target(self._window, self._at, (name, target.start, target.depth), frame.state)
+        frame, start, depth = self._stack[-1], self._passable, len(self._stack) - 1
+        end = self._skipper.end_of_element(self._window, self._at, (name, start, depth), frame.state)
         if end == MORE and not is_last:
             return False
         self._waits_for = b""
-        if end is None or end == MORE:
+        if end < 0:
             self._skipper.note_new_names(are_new=self._parser.has_new_names())
-            return True
-        self._parser.check(self._window.slice(self._at, end))
-        self._pending.clear()
-        self._stack.pop()
-        self._targets.pop()
-        self._end_target(target, end)
-        self._at = end
-        if target.may_repeat:
-            self._take_siblings(target, frame.state, name)
+        else:
+            self._pass(frame, end)
+            if frame.target is None or frame.target.may_repeat:
+                self._pass_siblings(frame, name, depth)
+        if frame.target is None and end != SAMPLED:
+            self._skipper.note_use(name, self._at - start if end >= 0 else 0)
         return True
 
-    def _take_siblings(self, target: _Target, state: State, name: bytes) -> None:
-        """Takes the targets that follow one with nothing between: they match as it did."""
-        places = self._skipper.siblings(self._window, self._at, (name, target.depth), state)
+    def _pass(self, frame: _Frame, end: int) -> None:
+        self._check(end)
+        self._stack.pop()
+        if frame.target is not None:
+            self._targets.pop()
+            self._end_target(frame.target, end)
+
+    def _pass_siblings(self, like: _Frame, name: bytes, depth: int) -> None:
+        """Takes, or leaves out, the elements that follow one with nothing between: they match, or do not, as it did."""
+        places = self._skipper.siblings(self._window, self._at, (name, depth), like.state)
         if not places:
             return
-        first, end = self._at, places[-1][1]
-        self._parser.check(self._window.slice(first, end))
+        first, run = self._at, self._check(places[-1][1])
+        if like.target is None:
+            self._stack[-1].counts[like.local] += len(places)
+        else:
+            self._take_run(like.target, len(name) + 1, places, (first, run))
+
+    def _check(self, end: int) -> bytes:
+        """Goes on to ``end``; what is passed is checked by the parser, which tells of no element in it."""
+        passed = self._window.slice(self._at, end)
+        self._parser.check(passed)
         self._pending.clear()
         self._at = end
-        same = _same_for_all(self._stack[-1].declared, self._window.slice(first, end))
-        for start, stop in places:
-            self._take_sibling(target, (len(name) + 1, same), start, stop)
+        return passed
 
-    def _take_sibling(self, like: _Target, head: tuple[int, bytes | None], start: int, stop: int) -> None:
-        """Takes an element beside one that was matched. ``head``: the length of ``<name``, what to declare behind it.
+    def _take_run(self, like: _Target, behind: int, places: Sequence[Place], run: tuple[int, bytes]) -> None:
+        """Takes elements beside one that was matched, at ``places`` within ``run``: an offset and the bytes there.
 
-        This is done for nearly every subtree of a large document, so it is written out.
+        ``behind`` the ``<name`` of each goes what it has to declare. Nearly every subtree of a large document
+        comes this way, so it is written out.
         """
-        window, parent, local, matched = self._window, self._stack[-1], like.node_type, like.matched
-        written = window.data[start - window.start : stop - window.start]
-        behind, declared = head
-        if declared is None:
-            declared = needed(parent.declared, written)
-        counts, ordinals = parent.counts, self._ordinals
-        index = counts[local] = counts[local] + 1
-        ordinal = ordinals[matched] = ordinals[matched] + 1
-        number, self._matched = self._matched, self._matched + 1
-        path, place, size = f"{parent.path}/{local}[{index}]", window.source_offset(start), len(written) + len(declared)
-        if size > self._limits.max_subtree_bytes or (size > MIN_CHARACTERS and _has_long_run(written)):
-            depth, around = like.depth, parent.declared
-            sibling = _Target(like.path, matched, path, local, ordinal, number, depth, start, place, around)
-            self._end_target(sibling, stop)
-            return
-        xml = (written[:behind] + declared + written[behind:]).decode()
-        ends = (place, window.source_offset(stop)) if window.has_source_offsets else None
-        self._ready.append(Subtree(like.path, path, local, ordinal, number, like.depth, xml, size, ends))
+        base, written = run
+        parent, local, matched = self._stack[-1], like.node_type, like.matched
+        markup = Markup(written, parent.declared)
+        index, ordinal, before = parent.counts[local], self._ordinals[matched], f"{parent.path}/{local}["
+        largest, shows_places, depth = self._limits.max_subtree_bytes, self._window.has_source_offsets, like.depth
+        sources = self._window.source_places(places)
+        for number, ((start, stop), source) in enumerate(zip(places, sources, strict=True), self._matched):
+            index, ordinal = index + 1, ordinal + 1
+            path = f"{before}{index}]"
+            xml, size = markup.element(start - base, stop - base, behind)
+            if size > largest or (size > MIN_CHARACTERS and markup.has_long_run(start - base, stop - base)):
+                around = parent.declared
+                self._end_target(
+                    _Target(like.path, matched, path, local, ordinal, number, depth, start, source[0], around), stop
+                )
+            else:
+                place = source if shows_places else None
+                self._ready.append(Subtree(like.path, path, local, ordinal, number, depth, xml, size, place))
+        parent.counts[local], self._ordinals[matched] = index, ordinal
+        self._matched += len(places)
 
     def _let_go(self) -> None:
         """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
@@ -218,13 +231,9 @@ class _Splitting:
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
         stack = self._stack
-        if attributes or len(stack) + self._below > self._deepest:
+        if attributes or len(stack) > self._deepest:
             self._bound(attributes)
         frame = stack[-1]
-        if self._below or not frame.state.places:
-            self._below += 1
-            self._pending.clear()
-            return
         transition = frame.state.transitions.get(name) or self._matcher.transition(frame.state, name)
         local, counts = transition.local, frame.counts
         index = counts[local] = counts.get(local, 0) + 1
@@ -235,6 +244,9 @@ class _Splitting:
         stack.append(_Frame(frame, local, index, transition.state or self._matcher.start, names))
         if transition.matched >= 0:
             self._open_target(local, transition.matched, may_repeat=may_repeat)
+        elif index >= _REPEATED and may_repeat and not self._targets:
+            self._passable = self._parser.offset
+            self._skipper.expect_repeated(self._window, self._passable)
         if self._pending:
             self._pending.clear()
 
@@ -249,7 +261,7 @@ class _Splitting:
         if self._pending:
             declared = declarations({p: u for p, u in around.scope.items() if p not in self._pending})
         self._ordinals[matched] += 1
-        start = self._parser.offset
+        start = self._passable = self._parser.offset
         frame.target = _Target(
             self._matcher.paths[matched],
             matched,
@@ -267,17 +279,14 @@ class _Splitting:
         self._targets.append(frame.target)
 
     def _on_end(self, _name: str) -> None:
-        if self._below:
-            self._below -= 1
-            return
         target = self._stack.pop().target
         if target is not None:
             self._targets.pop()
-            self._skipper.learn(self._window, target.start)
+            self._skipper.expect(self._window, target.start)
             self._end_target(target, self._window.end_of_element(target.start, self._parser.offset))
 
     def _bound(self, attributes: list[str]) -> None:
-        if len(self._stack) + self._below > self._limits.max_depth:
+        if len(self._stack) > self._limits.max_depth:
             self._parser.refuse_depth()
         if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
@@ -298,7 +307,7 @@ class _Splitting:
         """The target as one subtree; None where it is too large for one, or may hold base64."""
         written = self._window.slice(target.start, end)
         declared = needed(target.declared, written)
-        if len(written) + len(declared) > self._limits.max_subtree_bytes or _has_long_run(written):
+        if len(written) + len(declared) > self._limits.max_subtree_bytes or has_long_run(written, 0, len(written)):
             return None
         return self._subtree(target, declare(written, declared), (target.source_start, self._window.source_offset(end)))
 
@@ -331,17 +340,3 @@ class _Splitting:
         for piece in cutter.feed(self._window.slice(target.fed, end)):
             self._ready.append(self._cut(target, piece))
         target.fed = max(end, target.fed)
-
-
-def _same_for_all(declared: Mapping[bytes, bytes], run: bytes) -> bytes | None:
-    """What every subtree of a run is to declare; None where that depends on the prefixes that each uses."""
-    if any(prefix and prefix in run for prefix in declared):
-        return None
-    return declared.get(b"", b"")
-
-
-def _has_long_run(written: bytes) -> bool:
-    """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
-    if len(written) <= MIN_CHARACTERS:
-        return False
-    return any(written.find(b"<", at, at + _BLOCK) < 0 for at in range(0, len(written) - _BLOCK + 1, _BLOCK))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from thresher.workflows.discovery.subtrees.encoding import Encoding
 from thresher.workflows.discovery.subtrees.tokens import TAG
@@ -76,3 +77,10 @@ class Window:
         utf8, source = self._known
         self._known = (offset, source + self._encoding.width(self.slice(utf8, offset)))
         return self._known[1]
+
+    def source_places(self, places: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Where pairs of offsets lie in the source."""
+        mark = self._encoding.mark
+        if self._is_identity:
+            return [(start + mark, stop + mark) for start, stop in places] if mark else places
+        return [(self.source_offset(start), self.source_offset(stop)) for start, stop in places]
