@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from thresher.workflows.discovery.subtrees.encoding import Encoding
 from thresher.workflows.discovery.subtrees.tokens import TAG
 
+_GREATER = ord(">")
+
 
 class Window:
     """UTF-8 bytes from ``start`` to ``end``; appended at the end, forgotten from the start.
@@ -61,12 +63,13 @@ class Window:
 
         expat places that event at the end tag; of an empty element (``<a/>``) it is behind the tag.
         """
-        at = end_event - self.start
-        if self.data[max(0, at - 2) : at] == b"/>" and start >= self.start:
-            found = TAG.match(self.data, start - self.start)
+        data, base = self.data, self.start
+        at = end_event - base
+        if data[at - 1] == _GREATER and start >= base and data.startswith(b"/>", at - 2):
+            found = TAG.match(data, start - base)
             if found and found.end() == at:
                 return end_event
-        return self.data.index(b">", at) + 1 + self.start
+        return data.index(b">", at) + 1 + base
 
     def source_offset(self, offset: int) -> int:
         """Where an offset lies in the source; 0 where its encoding does not tell."""
