@@ -27,9 +27,10 @@ _MAX_NAMES = 64
 _MAX_KEPT = 1_024
 # What is saved by leaving out fewer bytes than this is less than what it takes.
 _WORTH_BYTES = 512
+_WORTH_BYTES_EACH = 160
 _CREDIT, _MAX_CREDIT = 4, 16
 # At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
-_MAX_STRIDE = 16
+_MAX_STRIDE = 8
 
 
 class Skipper:
@@ -63,16 +64,23 @@ class Skipper:
     def expect_repeated(self, window: Window, start: int) -> None:
         """Notes the name, as written, of an element that no path matches and that stands beside others like it."""
         found = _RAW_NAME.match(window.data, start - window.start)
-        if found and found[1] not in self._credits and len(self._credits) < _MAX_KEPT:
+        if found and found[1] not in self._credits:
             self._credits[found[1]] = _CREDIT
             self._look_for_names()
 
-    def note_use(self, name: bytes, passed: int) -> None:
-        """Tells how many bytes were left out from the start of an element that no path matches; 0 for none.
+    def may_leave_out(self, name: bytes) -> bool:
+        """Whether it is worth a try to leave out an element of this name that no path matches."""
+        return self._credits.get(name, 0) > 0
 
-        A name that is found in vain too often is not looked for any more.
+    def note_use(self, name: bytes, passed: int, elements: int) -> None:
+        """Tells how many bytes and elements were left out where an element of this name started.
+
+        A name that no path matches and that was looked for in vain too often is not looked for any more.
         """
-        credit = self._credits.get(name, 0) + (1 if passed >= _WORTH_BYTES else -1)
+        if name not in self._credits:
+            return
+        is_worth_it = passed >= max(_WORTH_BYTES, elements * _WORTH_BYTES_EACH)
+        credit = self._credits[name] + (1 if is_worth_it else -1)
         self._credits[name] = min(credit, _MAX_CREDIT)
         if credit == 0:
             self._look_for_names()
@@ -126,7 +134,7 @@ class Skipper:
         They have its name and no namespaces of their own; as far as they are in the window and can be taken whole.
         """
         inner = self._inner_names(state, target[0])
-        if inner is None or self._is_sampled():
+        if inner is None:
             return []
         own, base = local_name(target[0]), window.start
         others = [each for each in inner if each != own]

@@ -21,13 +21,16 @@ from thresher.workflows.discovery.subtrees.subtree import Subtree
 from thresher.workflows.discovery.subtrees.window import Window
 
 _REPEATED = 4  # the number of an element among its siblings of one name from which it is likely that more will follow
+_LOOKS = 256  # elements of a chunk that are looked at where nothing can match
+_LEVELS = 4  # how far below the innermost frame elements that repeat are looked for
+_MAX_REPEATED = 32
 Declared = Mapping[bytes, bytes]
 
 
 class _Frame:
-    """An open element. There are many; few are ever asked for their path."""
+    """An open element that paths can still match below. There are many; few are ever asked for their path."""
 
-    __slots__ = ("_path", "counts", "declared", "index", "local", "parent", "scope", "state", "target")
+    __slots__ = ("_path", "counts", "declared", "index", "local", "may_repeat", "parent", "scope", "state", "target")
 
     def __init__(
         self, parent: _Frame | None, local: str, index: int, state: State, names: tuple[Scope, Declared]
@@ -39,6 +42,7 @@ class _Frame:
         self.scope, self.declared = names
         self.counts: dict[str, int] = {}  # of its children, by local name
         self.target: _Target | None = None
+        self.may_repeat = False  # whether every element of its name beside it matches, or does not, as it does
         self._path: str | None = None
 
     @property
@@ -69,7 +73,6 @@ class _Target:
     start: int
     source_start: int
     declared: Mapping[bytes, bytes]
-    may_repeat: bool = False  # whether every element of its name beside it is matched, too
     cutter: PieceCutter | None = None
     fed: int = 0
 
@@ -100,19 +103,24 @@ class _Splitting:
         self._parser.handle(self._on_start, self._on_end, self._on_declaration)
         self._window = Window(document.encoding)
         self._stack = [_Frame(None, "", 0, self._matcher.start, (EMPTY_SCOPE, {}))]
+        self._below = 0  # how many elements are open below the innermost frame, where nothing can match
+        self._looks = 0
+        self._before = [""] * (_LEVELS + 2)  # by how far below: the name of the last element that started there
+        self._repeated: set[str] = set()  # names tried of elements that no path matches
         self._pending: dict[str, str] = {}  # namespaces declared by the element about to start
         self._targets: list[_Target] = []
         self._ordinals = [0] * len(self._matcher.paths)
         self._matched = 0
         self._ready: deque[Subtree] = deque()
         self._at = 0  # how far the parser has been fed
-        self._passable = -1  # where the last element starts that may be taken, or left out, as a whole
+        self._started = 0  # where the last element started that may be taken, or left out, as a whole
         self._waits_for = b""  # its name, as written, while its end is looked for
         self._skipper = Skipper(self._matcher.paths, limits)
 
     def run(self) -> Iterator[Subtree]:
         for chunk in self._document.utf8_chunks():
             self._window.append(chunk)
+            self._looks = _LOOKS
             self._read(is_last=not chunk)
             while self._ready:
                 yield self._ready.popleft()
@@ -128,10 +136,10 @@ class _Splitting:
                     return
                 continue
             start, stop, name = self._next_stop()
-            self._parser.feed(self._window.slice(self._at, stop))
-            self._at = stop
-            if self._passable == start and self._window.slice(stop - 2, stop) != b"/>":
-                self._waits_for = name
+            if name:
+                self._feed_start(name, start, stop)
+            else:
+                self._feed(stop)
         if is_last:
             self._parser.close()
 
@@ -140,43 +148,76 @@ class _Splitting:
             return -1, self._window.end, b""
         return self._skipper.next_start(self._window, self._at)
 
+    def _feed(self, end: int) -> None:
+        self._parser.feed(self._window.slice(self._at, end))
+        self._at = end
+
+    def _feed_start(self, name: bytes, start: int, stop: int) -> None:
+        """Feeds what comes before a tag of this name, and the tag; waits for the end of the element if one has started.
+
+        None has where the tag stands in a comment or the like, or is empty. All before the tag must have been
+        understood (also by versions of expat that put tokens off), so that nothing else can have started.
+        """
+        self._feed(start)
+        is_clear, depth = self._parser.offset == start, len(self._stack) + self._below
+        self._feed(stop)
+        if not is_clear or len(self._stack) + self._below != depth + 1:
+            self._skipper.note_use(name, 0, 1)
+        elif self._innermost_target() is not None or self._skipper.may_leave_out(name):
+            self._waits_for, self._started = name, start
+
     def _jump(self, name: bytes, *, is_last: bool) -> bool:
         """Goes on behind the element that has just started, where it can be taken, or left out, as a whole.
 
         False where that cannot be told before more has been read.
         """
-        frame, start, depth = self._stack[-1], self._passable, len(self._stack) - 1
+        frame, start, depth = self._stack[-1], self._started, len(self._stack) - 1 + self._below
+        target = self._innermost_target()
         end = self._skipper.end_of_element(self._window, self._at, (name, start, depth), frame.state)
         if end == MORE and not is_last:
             return False
         self._waits_for = b""
+        elements = 1
         if end < 0:
             self._skipper.note_new_names(are_new=self._parser.has_new_names())
         else:
-            self._pass(frame, end)
-            if frame.target is None or frame.target.may_repeat:
-                self._pass_siblings(frame, name, depth)
-        if frame.target is None and end != SAMPLED:
-            self._skipper.note_use(name, self._at - start if end >= 0 else 0)
+            like = self._leave(end)
+            if like is None or like.may_repeat:
+                elements += self._pass_siblings(like, (name, depth), frame.state)
+        if target is None and end != SAMPLED:
+            self._skipper.note_use(name, self._at - start if end >= 0 else 0, elements)
         return True
 
-    def _pass(self, frame: _Frame, end: int) -> None:
+    def _innermost_target(self) -> _Target | None:
+        """The innermost element, if a path matches it."""
+        return None if self._below else self._stack[-1].target
+
+    def _leave(self, end: int) -> _Frame | None:
+        """Closes the innermost element, which ends at ``end``; its frame, where it had one."""
         self._check(end)
-        self._stack.pop()
+        if self._below:
+            self._below -= 1
+            return None
+        frame = self._stack.pop()
         if frame.target is not None:
             self._targets.pop()
             self._end_target(frame.target, end)
+        return frame
 
-    def _pass_siblings(self, like: _Frame, name: bytes, depth: int) -> None:
-        """Takes, or leaves out, the elements that follow one with nothing between: they match, or do not, as it did."""
-        places = self._skipper.siblings(self._window, self._at, (name, depth), like.state)
+    def _pass_siblings(self, like: _Frame | None, written: tuple[bytes, int], state: State) -> int:
+        """Takes, or leaves out, the elements that follow one with nothing between: they match, or do not, as it did.
+
+        ``written``: its name as written, its depth. Returns how many they were.
+        """
+        places = self._skipper.siblings(self._window, self._at, written, state)
         if not places:
-            return
+            return 0
         first, run = self._at, self._check(places[-1][1])
-        if like.target is None:
+        if like is not None and like.target is not None:
+            self._take_run(like.target, len(written[0]) + 1, places, (first, run))
+        elif like is not None:
             self._stack[-1].counts[like.local] += len(places)
-        else:
-            self._take_run(like.target, len(name) + 1, places, (first, run))
+        return len(places)
 
     def _check(self, end: int) -> bytes:
         """Goes on to ``end``; what is passed is checked by the parser, which tells of no element in it."""
@@ -231,9 +272,15 @@ class _Splitting:
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
         stack = self._stack
-        if attributes or len(stack) > self._deepest:
+        if attributes or len(stack) + self._below > self._deepest:
             self._bound(attributes)
         frame = stack[-1]
+        if self._below or not frame.state.places:
+            self._below += 1
+            self._pending.clear()
+            if self._looks:
+                self._look_below(name)
+            return
         transition = frame.state.transitions.get(name) or self._matcher.transition(frame.state, name)
         local, counts = transition.local, frame.counts
         index = counts[local] = counts.get(local, 0) + 1
@@ -241,27 +288,43 @@ class _Splitting:
         if transition.undecided:
             transition = self._matcher.decide(frame.state, transition, counts, attributes)
         names = self._names_below(frame) if self._pending else (frame.scope, frame.declared)
-        stack.append(_Frame(frame, local, index, transition.state or self._matcher.start, names))
+        opened = _Frame(frame, local, index, transition.state or self._matcher.start, names)
+        opened.may_repeat = may_repeat
+        stack.append(opened)
         if transition.matched >= 0:
-            self._open_target(local, transition.matched, may_repeat=may_repeat)
-        elif index >= _REPEATED and may_repeat and not self._targets:
-            self._passable = self._parser.offset
-            self._skipper.expect_repeated(self._window, self._passable)
+            self._open_target(local, transition.matched)
+        elif index >= _REPEATED and may_repeat and name not in self._repeated:
+            self._note_repeated(name)
         if self._pending:
             self._pending.clear()
+
+    def _look_below(self, name: str) -> None:
+        """An element has started where nothing can match: only whether it repeats is of interest."""
+        self._looks -= 1
+        level, before = self._below, self._before
+        if level <= _LEVELS:
+            if before[level] == name and name not in self._repeated:
+                self._note_repeated(name)
+            before[level], before[level + 1] = name, ""
+
+    def _note_repeated(self, name: str) -> None:
+        """An element that no path matches stands beside others like it: they may be left out as a whole."""
+        if not self._targets and len(self._repeated) < _MAX_REPEATED:
+            self._repeated.add(name)
+            self._skipper.expect_repeated(self._window, self._parser.offset)
 
     def _names_below(self, frame: _Frame) -> tuple[Scope, Declared]:
         scope = widen(frame.scope, self._pending)
         return scope, declarations(scope)
 
-    def _open_target(self, local: str, matched: int, *, may_repeat: bool) -> None:
+    def _open_target(self, local: str, matched: int) -> None:
         """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
         frame, around = self._stack[-1], self._stack[-2]
         declared = around.declared
         if self._pending:
             declared = declarations({p: u for p, u in around.scope.items() if p not in self._pending})
         self._ordinals[matched] += 1
-        start = self._passable = self._parser.offset
+        start = self._parser.offset
         frame.target = _Target(
             self._matcher.paths[matched],
             matched,
@@ -273,12 +336,14 @@ class _Splitting:
             start,
             self._window.source_offset(start),
             declared,
-            may_repeat=may_repeat,
         )
         self._matched += 1
         self._targets.append(frame.target)
 
     def _on_end(self, _name: str) -> None:
+        if self._below:
+            self._below -= 1
+            return
         target = self._stack.pop().target
         if target is not None:
             self._targets.pop()
@@ -286,7 +351,7 @@ class _Splitting:
             self._end_target(target, self._window.end_of_element(target.start, self._parser.offset))
 
     def _bound(self, attributes: list[str]) -> None:
-        if len(self._stack) > self._limits.max_depth:
+        if len(self._stack) + self._below > self._limits.max_depth:
             self._parser.refuse_depth()
         if len(attributes) > 2 * self._limits.max_attributes:
             self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
