@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thresher.cli.facts import WRITERS
 from thresher.core.errors import BadInput
 from thresher.workflows.discovery.evaluation import GoldValue
+from thresher.workflows.discovery.fact_files import FORMATS
 from thresher.workflows.discovery.gold_files import load_gold
 
 TABLE = "section_path,name,value\n"
@@ -39,14 +39,14 @@ def fact(section_path: str, *values: tuple[str, str]) -> dict[str, Any]:
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12).filter(lambda t: not t.startswith("'"))
 
 
-@pytest.mark.parametrize("form", list(WRITERS))
+@pytest.mark.parametrize("form", list(FORMATS))
 @given(values=st.lists(st.tuples(text.filter(str.strip), text), min_size=1, max_size=4))
 def test_every_form_of_export_can_be_gold(
     form: str, values: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.getbasetemp() / f"gold.{form}"
     written = io.StringIO(newline="")
-    WRITERS[form]([fact("/r/a[1]", *values)], written)
+    written.writelines(FORMATS[form]([fact("/r/a[1]", *values)]))
     file.write_text(written.getvalue(), encoding="utf-8", newline="")
     (node,) = load_gold(file).values()
     assert list(node.values) == [GoldValue(name, value, "b") for name, value in values]
