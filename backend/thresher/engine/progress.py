@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from threading import Lock
+from types import MappingProxyType
 
 from thresher.engine.work import Counts, Fallback, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
 
+_NO_ERRORS: Mapping[str, int] = MappingProxyType({})
 DURATIONS_KEPT = 100  # for the estimate of the time left
 
 
@@ -101,7 +103,7 @@ class Tally:
 
     def __init__(self, counts: Counts, *, planning_complete: bool, workers: int) -> None:
         self._lock = Lock()  # protects all below
-        self._counts: dict[str, int] = asdict(counts)
+        self._counts: dict[str, int] = asdict(counts)  # in the order of its fields
         self._planning_complete = planning_complete
         self._workers = workers
         self._usage = Usage()
@@ -158,12 +160,12 @@ class Tally:
     def _snapshot(self) -> Snapshot:
         elapsed = time.monotonic() - self._started
         return Snapshot(
-            counts=Counts(**self._counts),
-            planning_complete=self._planning_complete,
-            usage=self._usage,
-            errors=dict(self._errors),
-            rate=self._ended / elapsed if elapsed > 0 else 0.0,
-            eta_seconds=self._eta(),
+            Counts(*self._counts.values()),
+            self._planning_complete,
+            self._usage,
+            dict(self._errors) if self._errors else _NO_ERRORS,
+            self._ended / elapsed if elapsed > 0 else 0.0,
+            self._eta(),
         )
 
     def _eta(self) -> float | None:
