@@ -70,6 +70,11 @@ class Detector:
         self._has_new_lists = False
         self._is_ndc_shaped = False
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether nothing that follows can change the result: the document is no message."""
+        return not self.is_looking and self._message is None
+
     def start(self, path: list[str], name: str, attributes: list[str]) -> None:
         """An element starts; ``path`` holds the local names from the root to it."""
         uri, local = split_name(name)
