@@ -18,6 +18,8 @@ import pytest
 import sqlalchemy as sa
 from command import Thresher, end
 
+from thresher.engine.attempt import SUSPECT
+from thresher.engine.runner import RunnerOptions
 from thresher.persistence.database import create_engine
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
@@ -25,6 +27,8 @@ DYING = Path(__file__).with_name("dying.py")
 PAX = ("--path", "/PaxList/Pax")
 WORKERS = 10
 KILLED = -9
+PARTIAL = 3
+MOST_LOSSES = RunnerOptions().max_losses
 # Each point with the number of the call that is the last: so late that the process has done some of its work.
 EARLY = {"claim": 3, "request": 15, "finish": 12, "commit": 12}
 POINTS = [f"{moment}-{step}" for step in EARLY for moment in ("before", "after")]
@@ -82,8 +86,19 @@ class Victim:
     file: Path
     server: RunningModelServer
     settings: dict[str, str]
+    mode: Sequence[str] = ()
     run_id: str | None = None
     kills: int = 0
+
+    def dies_of(self, text: str) -> bool:
+        """Goes on, with a process that ends when it is about to ask about this text; whether it did."""
+        process = self._start(str(DYING), "of", text)
+        _, said = process.communicate(timeout=60)
+        if process.returncode != KILLED:
+            assert process.returncode == PARTIAL, said
+            return False
+        self._killed()
+        return True
 
     def die_at(self, point: str, nth: int) -> None:
         """Goes on until the process kills itself at this point."""
@@ -110,7 +125,7 @@ class Victim:
         return result
 
     def _start(self, *program: str) -> subprocess.Popen[str]:
-        what = ("resume", self.run_id) if self.run_id else ("discover", str(self.file), *PAX)
+        what = ("resume", self.run_id) if self.run_id else ("discover", str(self.file), *PAX, *self.mode)
         return subprocess.Popen(
             [sys.executable, *program, *what, "--quiet"],
             cwd=self.thresher.folder,
@@ -202,6 +217,40 @@ def test_six_kills_on_postgres_lose_nothing_and_do_nothing_twice(tmp_path: Path,
         assert_each_node_has_one_outcome(rows, nodes)
         assert_only_what_was_in_flight_is_paid_again(victim, rows, nodes)
     rows.engine.dispose()
+
+
+def test_nodes_that_only_waited_in_processes_that_were_killed_are_not_given_up(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
+) -> None:
+    """A dozen processes end right after their first claim: each time with the same nodes, of which none has begun."""
+    nodes = 40
+    with running_model_server() as server:
+        victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server))
+        for _ in range(12):
+            victim.die_at("after-claim", 1)
+        assert server.stats()["requests"] == 0
+        result = victim.finish()
+        assert (result["status"], result["requests"]) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(sqlite_rows, nodes)
+    assert_attempts_tell_of_every_loss(sqlite_rows)
+    assert sqlite_rows.one("SELECT max(losses) FROM items") == 1
+
+
+@pytest.mark.parametrize("mode", [("--workers", str(WORKERS)), ("--mode", "batch")])
+def test_a_node_that_ends_every_process_is_given_up_and_none_of_its_neighbours(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path, mode: tuple[str, str]
+) -> None:
+    nodes, deadly = 60, "P7"
+    with running_model_server(latency=0.02) as server:
+        victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server), mode=mode)
+        while victim.dies_of(f"<Id>{deadly}</Id>"):
+            assert victim.kills <= MOST_LOSSES
+        (run,) = thresher("runs", "--json", **victim.settings).json
+    assert (victim.kills, run["status"]) == (MOST_LOSSES, "partial")
+    dead = "SELECT key, error_class, losses FROM items WHERE status <> 'succeeded'"
+    assert sqlite_rows.all(dead) == [("/PaxList/Pax[8]", "WorkerLost", MOST_LOSSES)]
+    assert sqlite_rows.one("SELECT max(losses) FROM items WHERE status = 'succeeded'") <= SUSPECT
+    assert_attempts_tell_of_every_loss(sqlite_rows)
 
 
 def test_answers_that_were_stored_before_a_kill_are_not_paid_again_for_equal_nodes(

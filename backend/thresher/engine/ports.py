@@ -179,6 +179,12 @@ class Store(Protocol):
         that is asked to pause or to cancel.
         """
 
+    def begin(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Writes that work on items begins which were lost before (``Claim.losses``); returns those still held.
+
+        What is said twice is as if it was said once.
+        """
+
     def finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt: records, children, attempt, item state, attachments, in one transaction.
 
@@ -198,7 +204,8 @@ class Store(Protocol):
     def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
-        Each gets an attempt row LOST. An item lost ``max_losses`` times is dead with class ``WorkerLost``.
+        Each whose work may have begun gets an attempt row LOST and one loss more. At the ``max_losses``-th it is dead
+        with class ``WorkerLost``, if its work is known to have begun.
         """
 
     def counts(self, run_id: str) -> Counts:

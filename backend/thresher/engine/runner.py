@@ -14,7 +14,7 @@ from threading import Lock, Thread
 from thresher.core.correlation import Correlation, carried, correlated
 from thresher.core.errors import BudgetExhausted, DatabaseUnavailable, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
-from thresher.engine.attempt import Attempts
+from thresher.engine.attempt import SUSPECT, Attempts
 from thresher.engine.batch import GroupAttempts
 from thresher.engine.budget import Spending
 from thresher.engine.control import RunControl
@@ -325,9 +325,11 @@ class _Session:
             self._held.pop(claim.item_id, None)
 
     def _cut(self, claims: Sequence[Claim]) -> Iterable[Sequence[Claim]]:
-        if self._working.mode is Mode.BATCH and self._batching is not None and len(claims) > 1:
-            return self._batching.batches(claims, self._run)
-        return [(claim,) for claim in claims]
+        if self._working.mode is not Mode.BATCH or self._batching is None or len(claims) == 1:
+            return [(claim,) for claim in claims]
+        alone = [claim for claim in claims if claim.losses >= SUSPECT]
+        together = [claim for claim in claims if claim.losses < SUSPECT]
+        return [*((claim,) for claim in alone), *self._batching.batches(together, self._run)]
 
     @property
     def _working(self) -> Executor:

@@ -143,7 +143,10 @@ class ItemSpec:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An item that this process holds by lease. ``attempt`` counts from 1 over all processes and restarts."""
+    """An item that this process holds by lease. ``attempt`` counts from 1 over all processes and restarts.
+
+    ``losses``: how many processes may have ended in it (see ``ports.Store.recover``).
+    """
 
     item_id: int
     run_id: str
@@ -156,6 +159,7 @@ class Claim:
     attempt: int
     failures: int
     owner: str
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

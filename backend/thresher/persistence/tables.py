@@ -137,7 +137,11 @@ class RunRow(Base):
 
 
 class ItemRow(Base):
-    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once."""
+    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once.
+
+    ``losses``: how many processes may have ended in it. ``begun``: the newest attempt of which it was written that work
+    on it began; that is only written of items that were lost before.
+    """
 
     __tablename__ = "items"
 
@@ -151,6 +155,7 @@ class ItemRow(Base):
     attempts_started: Mapped[int]
     failures: Mapped[int]
     losses: Mapped[int]
+    begun: Mapped[int | None]
     next_attempt_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]

@@ -94,6 +94,7 @@ class SqlStore:
         self._drop_payloads = PreparedStatement(sql.DROP_PAYLOADS, dialect)
         self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
         self._release = PreparedStatement(sql.RELEASE, dialect)
+        self._begin = PreparedStatement(sql.BEGIN, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
 
     # Runs
@@ -352,11 +353,21 @@ class SqlStore:
                     attempt=row[6],
                     failures=row[7],
                     owner=owner,
+                    losses=row[8],
                 )
                 for row in sorted(rows, key=lambda row: (row[2], row[0]))
             ]
 
         return self._db.write_with_lock(lease_rows)
+
+    def begin(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Writes that work on items begins which were lost before; returns those that are still held."""
+
+        def mark(session: Session) -> list[Claim]:
+            connection = session.connection()
+            return [claim for claim in claims if self._begin.execute(connection, [_held(claim)])]
+
+        return self._db.write_with_lock(mark)
 
     def finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt in one transaction; False, with nothing written, where the lease was lost.
@@ -391,8 +402,10 @@ class SqlStore:
     def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
-        Each gets an attempt LOST. An item lost ``max_losses`` times is dead with class ``WorkerLost``, and is not
-        counted. ``is_dead`` is called outside of any transaction.
+        Each that may have been begun gets an attempt LOST. An item whose work had begun when it was lost for the
+        ``max_losses``-th time is dead with class ``WorkerLost``, and is not counted. An item that was lost before and
+        only waited this time (no ``begin``) is as if it had not been claimed. ``is_dead`` is called outside of any
+        transaction.
         """
         running = (ItemRow.run_id == run_id) & (ItemRow.status == ItemStatus.RUNNING.value)
         with self._db.read() as session:
@@ -403,9 +416,9 @@ class SqlStore:
 
         def put_back(session: Session) -> int:
             items = session.scalars(lost.with_for_update(skip_locked=True)).all()
-            attempts = [_lost_attempt(item, now) for item in items]
+            attempts = [_lost_attempt(item, now) for item in items if _may_have_begun(item)]
             for item in items:
-                _lose(item, max_losses, now)
+                _put_back(item, max_losses, now)
             self._insert_attempts.execute(session.connection(), attempts)
             return sum(item.status == ItemStatus.PENDING for item in items)
 
@@ -644,9 +657,21 @@ def _lost_attempt(item: ItemRow, now: datetime) -> dict[str, Any]:
     return _attempt_row(claim, record)
 
 
-def _lose(item: ItemRow, max_losses: int, now: datetime) -> None:
-    item.losses += 1
-    is_dead = item.losses >= max_losses
+def _may_have_begun(item: ItemRow) -> bool:
+    """Of an item that was never lost nobody wrote whether work on it began; from then on it is written."""
+    return item.losses == 0 or _had_begun(item)
+
+
+def _had_begun(item: ItemRow) -> bool:
+    return item.begun == item.attempts_started
+
+
+def _put_back(item: ItemRow, max_losses: int, now: datetime) -> None:
+    """Makes a lost item pending again, or dead: never for a process of which it is unknown whether it was in it."""
+    may_have_begun, had_begun = _may_have_begun(item), _had_begun(item)
+    item.losses += may_have_begun
+    item.attempts_started -= not may_have_begun
+    is_dead = had_begun and item.losses >= max_losses
     item.status = (ItemStatus.DEAD if is_dead else ItemStatus.PENDING).value
     item.lease_owner = item.lease_until = item.next_attempt_at = None
     if is_dead:
