@@ -5,6 +5,9 @@ Real processes, real sockets, real databases. ``dying.py`` kills a process at a 
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import random
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Thresher, end
+from own_postgres import NoPostgres, OwnPostgres, own_postgres
 
 from thresher.engine.attempt import SUSPECT
 from thresher.engine.runner import RunnerOptions
@@ -217,6 +221,56 @@ def test_six_kills_on_postgres_lose_nothing_and_do_nothing_twice(tmp_path: Path,
         assert_each_node_has_one_outcome(rows, nodes)
         assert_only_what_was_in_flight_is_paid_again(victim, rows, nodes)
     rows.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def stoppable() -> Iterator[OwnPostgres]:
+    """A PostgreSQL server that this module may stop and start; mandatory where ``CI`` is set."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(own_postgres())
+        except NoPostgres as error:
+            reason = f"no PostgreSQL of the test's own: {error}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield server
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(300)
+def test_a_postgres_that_stops_and_starts_underneath_costs_no_node_and_no_session(
+    stoppable: OwnPostgres, tmp_path: Path
+) -> None:
+    """``immediate`` is a crash of the server, ``fast`` a restart by its administrator."""
+    nodes, stops = 300, ("immediate", "fast", "immediate", "fast", "immediate")
+    rows = Rows(stoppable.url)
+    thresher = Thresher(tmp_path, {"DATABASE_URL": stoppable.url})
+    with running_model_server(latency=0.05) as server:
+        settings = by_model(server, DATABASE_AUTO_UPGRADE="true")
+        run = thresher.start("discover", document(tmp_path, nodes), *PAX, "--json", **settings)
+        for number, mode in enumerate(stops, start=1):
+            until_asked(server, number * nodes // (len(stops) + 1), run)
+            stoppable.stop(mode)
+            time.sleep(0.3)  # the run notices
+            stoppable.start()
+            assert run.poll() is None, "the run was over before"
+        out, err = run.communicate(timeout=120)
+        requests = server.stats()["requests"]
+    assert run.returncode == 0, err
+    result = json.loads(out)
+    assert (result["status"], result["subtrees_processed"]) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(rows, nodes)
+    assert nodes <= requests <= nodes + len(stops) * WORKERS
+    assert rows.one("SELECT sum(requests) FROM attempts") == requests, "every request is told of by an attempt"
+    rows.engine.dispose()
+
+
+def until_asked(server: RunningModelServer, requests: int, run: subprocess.Popen[str]) -> None:
+    """Returns when the server has seen so many requests."""
+    while server.stats()["requests"] < requests:
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.01)
 
 
 def test_nodes_that_only_waited_in_processes_that_were_killed_are_not_given_up(
