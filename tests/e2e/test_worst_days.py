@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Thresher, end
+from disks import Room, RoomOfProcess, RoomOnDisk, small_disk
 from own_postgres import NoPostgres, OwnPostgres, own_postgres
 
 from thresher.engine.attempt import SUSPECT
@@ -263,6 +265,46 @@ def test_a_postgres_that_stops_and_starts_underneath_costs_no_node_and_no_sessio
     assert_each_node_has_one_outcome(rows, nodes)
     assert nodes <= requests <= nodes + len(stops) * WORKERS
     assert rows.one("SELECT sum(requests) FROM attempts") == requests, "every request is told of by an attempt"
+    rows.engine.dispose()
+
+
+@pytest.fixture(params=["disk", "limit"])
+def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
+    """Room for a database: a small disk, where this user may mount one; and what a process may write."""
+    if request.param == "limit":
+        yield RoomOfProcess(tmp_path)
+        return
+    with small_disk(tmp_path / "disk", size="8m") as disk:
+        yield RoomOnDisk(disk)
+
+
+def test_a_disk_that_fills_up_in_the_middle_ends_the_run_and_room_lets_it_go_on(
+    thresher: Thresher, tmp_path: Path, room: Room
+) -> None:
+    nodes, stops = 200, 2
+    url = f"sqlite:///{room.folder / 'small.db'}"
+    rows = Rows(url)
+    with running_model_server(latency=0.05) as server:
+        settings = by_model(server, DATABASE_URL=url)
+        what: tuple[str | Path, ...] = ("discover", document(tmp_path, nodes), *PAX)
+        for number in range(1, stops + 1):
+            run = thresher.start(*what, "--quiet", **settings)
+            until_asked(server, number * nodes // (stops + 1), run)
+            room.take(run)
+            out, err = run.communicate(timeout=60)
+            assert (run.returncode, out) == (1, "")
+            assert re.fullmatch(r"Error: The database cannot be written: the disk .*\n", err)
+            room.give_back()
+            (stopped,) = thresher("runs", "--json", **settings).json
+            assert stopped["status"] != "succeeded"
+            what = ("resume", stopped["run_id"])
+        done = thresher(*what, "--json", **settings)
+        requests = server.stats()["requests"]
+    assert done.code == 0, done.err
+    assert (done.json["status"], done.json["subtrees_processed"]) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(rows, nodes)
+    assert_attempts_tell_of_every_loss(rows)
+    assert nodes <= requests <= nodes + stops * WORKERS
     rows.engine.dispose()
 
 
