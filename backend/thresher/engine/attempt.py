@@ -256,7 +256,11 @@ class Attempts:
         try:
             return self._store.finish(completion)
         except DatabaseUnavailable:
-            return patiently()(self._store.finish, completion)
+            return patiently()(self._written_again, completion)
+
+    def _written_again(self, completion: Completion) -> bool:
+        """It may have been written before, with the answer lost: then the lease is over, and all is well."""
+        return self._store.finish(completion) or self._store.is_written(completion)
 
 
 def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:

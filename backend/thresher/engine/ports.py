@@ -160,8 +160,11 @@ class Store(Protocol):
         paused or cancelled.
         """
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int, at: datetime | None = None) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
+
+        ``at``, the moment of a call, tells it from others: repeated with the same, after its answer was lost, it is
+        answered as it was the first time.
 
         A run that is asked to cancel gets no more of them, and its ``planned`` stays.
 
@@ -191,6 +194,9 @@ class Store(Protocol):
         Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
         another process took the item).
         """
+
+    def is_written(self, completion: Completion) -> bool:
+        """Whether this very end of an attempt is stored: for those who were not told what became of ``finish``."""
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""

@@ -298,10 +298,12 @@ class SqlStore:
 
     # The way of an item
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int, at: datetime | None = None) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
 
-        The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning goes on behind them.
+        ``at``, the moment of a call, tells it from others: what is said twice with the same is as if it was said once,
+        and is answered alike. The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning
+        goes on behind them.
         A run that is asked to cancel gets none of them, and its ``planned`` stays.
 
         Raises:
@@ -310,6 +312,7 @@ class SqlStore:
         if not specs:
             return 0
         further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
+        moment = at or self._clock()
         is_open = sql.RUNS.c.requested.is_distinct_from(RunRequest.CANCEL.value)
         count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id, is_open).values(planned=further)
 
@@ -318,7 +321,8 @@ class SqlStore:
             if connection.execute(count).rowcount != 1:
                 _require_run(session, run_id)
                 return 0
-            return self._insert_items(connection, run_id, specs, parent_id=None)
+            added = self._insert_items(connection, run_id, specs, moment)
+            return added if at is None or added == len(specs) else _added_at(connection, run_id, specs, at)
 
         return self._db.write_with_lock(insert)
 
@@ -379,6 +383,18 @@ class SqlStore:
         """
         return self._db.write_batched(self._finish_many, completion)
 
+    def is_written(self, completion: Completion) -> bool:
+        """Whether this very end of an attempt is stored: for those who were not told what became of ``finish``."""
+        attempt, record = sql.ATTEMPTS.c, completion.attempt
+        query = sa.select(attempt.id).where(
+            attempt.item_id == completion.claim.item_id,
+            attempt.number == record.number,
+            attempt.status == record.status.value,
+            attempt.started_at == record.started_at,
+        )
+        with self._db.read() as session:
+            return session.execute(query).first() is not None
+
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""
         if not claims:
@@ -434,8 +450,8 @@ class SqlStore:
         self._write_records(connection, completions)
         for completion in completions:
             if completion.outcome.children:
-                claim = completion.claim
-                self._insert_items(connection, claim.run_id, completion.outcome.children, parent_id=claim.item_id)
+                claim, now = completion.claim, self._clock()
+                self._insert_items(connection, claim.run_id, completion.outcome.children, now, claim.item_id)
         self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
         return [True] * len(completions)
 
@@ -474,10 +490,14 @@ class SqlStore:
             raise PermanentError(f"Nobody writes the records of kind {kind!r}.")
 
     def _insert_items(
-        self, connection: sa.Connection, run_id: str, specs: Sequence[ItemSpec], parent_id: int | None
+        self,
+        connection: sa.Connection,
+        run_id: str,
+        specs: Sequence[ItemSpec],
+        now: datetime,
+        parent_id: int | None = None,
     ) -> int:
         """Writes those items, with their payloads, whose keys the run does not have yet; returns how many."""
-        now = self._clock()
         rows = [_new_row(run_id, spec, parent_id, now) for spec in specs]
         new = connection.execute(self._insert_new_items, rows).all()
         payloads = {spec.key: self._payload(spec) for spec in reversed(specs)}  # of specs of one key the first counts
@@ -586,6 +606,13 @@ def _new_row(run_id: str, spec: ItemSpec, parent_id: int | None, now: datetime) 
         "created_at": now,
         "finished_at": now if skipped else None,
     }
+
+
+def _added_at(connection: sa.Connection, run_id: str, specs: Sequence[ItemSpec], moment: datetime) -> int:
+    """How many of these items one call has added, the first time that it was made."""
+    item = sql.ITEMS.c
+    by_call = (item.run_id == run_id) & (item.created_at == moment) & item.key.in_([spec.key for spec in specs])
+    return connection.execute(sa.select(sa.func.count()).where(by_call)).scalar_one()
 
 
 def _held(claim: Claim) -> dict[str, Any]:
