@@ -127,6 +127,25 @@ def test_a_dry_run_tells_what_a_run_takes_and_more_exactly_after_one(thresher: T
     assert cached.json["cost_usd"]["high"] == 0
 
 
+@pytest.mark.parametrize("mode", [("--mode", "batch"), ()])
+def test_a_dry_run_packs_nodes_as_the_run_does(thresher: Thresher, tmp_path: Path, mode: tuple[str, ...]) -> None:
+    document = pax_document(tmp_path, 2 * ITEMS if mode else 2)  # two are read together without being told
+    with running_model_server() as server:
+        environment = settings(server, tmp_path)
+        before = thresher("discover", document, *PAX, *mode, "--dry-run", "--json", **environment)
+        done = thresher("discover", document, *PAX, *mode, "--json", **environment)
+        stats = server.stats()
+        again = thresher("discover", document, *PAX, *mode, "--dry-run", "--json", **environment)
+    assert before.code == done.code == again.code == 0, before.err
+    assert done.json["mode"] == "batch"
+    told = before.json
+    assert told["nodes_asked"] == done.json["subtrees_processed"]
+    # the first nodes are read while the rest is still being planned: those batches are smaller
+    assert stats["requests"] * 0.4 <= told["requests"]["expected"] <= stats["requests"]
+    assert stats["prompt_tokens"] / 2.5 <= told["prompt_tokens"]["expected"] <= 2.5 * stats["prompt_tokens"]
+    assert (again.json["nodes_asked"], again.json["requests"]["high"]) == (0, 0)
+
+
 def test_a_dry_run_needs_no_key_and_no_server_and_counts_equal_nodes_once(thresher: Thresher, tmp_path: Path) -> None:
     document = tmp_path / "equal.xml"
     document.write_text("<l>" + "<i><a>1</a></i>" * 5 + "<i><a>2</a></i><i/></l>", encoding="utf-8")
