@@ -144,11 +144,26 @@ class BatchReader:
                 asked[place] = seen
             else:
                 results[place] = known
-        if asked:
-            found = self._ask(list(asked.values()), [contexts[place] for place in asked])
-            for place, result in zip(asked, found, strict=True):
+        first = self._first_of_equals(asked)
+        if first:
+            found = self._ask([asked[place] for place in first], [contexts[place] for place in first])
+            for place, result in zip(first, found, strict=True):
                 results[place] = result
+        for place in asked.keys() - set(first):  # their answer is known by now, or was left out for them all
+            results[place] = self._known_by_now(asked[place], contexts[place])
         return results
+
+    def _known_by_now(self, seen: Seen, context: AttemptContext) -> NodeFact | Exception:
+        try:
+            return self._known(seen, context) or NotAnswered(LEFT_OUT)
+        except Exception as error:  # noqa: BLE001 # its class decides
+            return error
+
+    def _first_of_equals(self, asked: Mapping[int, Seen]) -> list[int]:
+        """The places to ask about: where answers are kept, of equal subtrees the first one only."""
+        if self._cache is None:
+            return list(asked)
+        return list({seen.sent: place for place, seen in reversed(asked.items())}.values())[::-1]
 
     def _ask(self, seen: Sequence[Seen], contexts: Sequence[AttemptContext]) -> list[NodeFact | Exception]:
         weights, usage = [len(one.sent) for one in seen], Usage()
