@@ -163,7 +163,7 @@ class BatchReader:
         """The places to ask about: where answers are kept, of equal subtrees the first one only."""
         if self._cache is None:
             return list(asked)
-        return list({seen.sent: place for place, seen in reversed(asked.items())}.values())[::-1]
+        return list({seen.sent: place for place, seen in reversed(list(asked.items()))}.values())[::-1]
 
     def _ask(self, seen: Sequence[Seen], contexts: Sequence[AttemptContext]) -> list[NodeFact | Exception]:
         weights, usage = [len(one.sent) for one in seen], Usage()
