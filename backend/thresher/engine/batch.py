@@ -210,6 +210,7 @@ def shares(usage: Usage, weights: Sequence[int]) -> list[Usage]:
         first = number == 0
         bytes_sent = usage.prompt_bytes * after // total - usage.prompt_bytes * before // total
         hits = usage.cache_hits * first
-        parts.append(Usage(usage.requests * first, prompt, completion, cached, cost, hits, bytes_sent))
+        unsettled = (usage.unsettled_tokens * first, usage.unsettled_cost_usd * first)
+        parts.append(Usage(usage.requests * first, prompt, completion, cached, cost, hits, bytes_sent, *unsettled))
         before = after
     return parts

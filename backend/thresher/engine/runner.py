@@ -16,7 +16,6 @@ from thresher.core.errors import BudgetExhausted, DatabaseUnavailable, StateConf
 from thresher.core.logging import get_logger
 from thresher.engine.attempt import SUSPECT, Attempts
 from thresher.engine.batch import GroupAttempts
-from thresher.engine.budget import Spending
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor, ModeUnavailable
 from thresher.engine.fallbacks import Fallbacks
@@ -265,8 +264,7 @@ class _Session:
         run, budget = self._run, self._run.budget
         if budget is None:
             return Ledger()
-        usage = self._store.totals(run.run_id).usage
-        spent = Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd)
+        spent = self._store.totals(run.run_id).usage.spent_at_most
         if budget.atoms_of(spent) is None:
             raise StateConflict(
                 f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD. "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from thresher.engine.budget import Budget
+from thresher.engine.budget import Budget, Spending
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 JsonObject = Mapping[str, JsonValue]
@@ -99,6 +99,7 @@ class Usage:
     """What requests cost. ``cost_usd`` is None where a price is unknown, and stays so in sums.
 
     ``cache_hits`` counts answers that were taken from the cache instead of being asked for: they cost nothing.
+    ``unsettled_*`` is what requests may have taken beside that at most: they were sent, and nothing was told of them.
     ``prompt_bytes`` are those of the prompts that ``prompt_tokens`` were counted for: what a dry run learns from.
     """
 
@@ -109,6 +110,19 @@ class Usage:
     cost_usd: float | None = 0.0
     cache_hits: int = 0
     prompt_bytes: int = field(default=0, compare=False)  # measured, not spent
+    unsettled_tokens: int = field(default=0, compare=False)  # a bound, not a measure
+    unsettled_cost_usd: float = field(default=0.0, compare=False)
+
+    @property
+    def spent(self) -> Spending:
+        """What is known to be spent."""
+        return Spending(self.prompt_tokens + self.completion_tokens, self.cost_usd)
+
+    @property
+    def spent_at_most(self) -> Spending:
+        """What may be spent."""
+        cost = None if self.cost_usd is None else self.cost_usd + self.unsettled_cost_usd
+        return Spending(self.spent.tokens + self.unsettled_tokens, cost)
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
@@ -120,6 +134,8 @@ class Usage:
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
             cache_hits=self.cache_hits + other.cache_hits,
             prompt_bytes=self.prompt_bytes + other.prompt_bytes,
+            unsettled_tokens=self.unsettled_tokens + other.unsettled_tokens,
+            unsettled_cost_usd=self.unsettled_cost_usd + other.unsettled_cost_usd,
         )
 
 

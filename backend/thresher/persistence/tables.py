@@ -191,7 +191,7 @@ class ItemPayloadRow(Base):
 
 
 class AttemptRow(Base):
-    """One try at an item. ``cost_usd`` None: the price is unknown."""
+    """One try at an item. ``cost_usd`` None: the price is unknown. ``unsettled_*``: see ``engine.work.Usage``."""
 
     __tablename__ = "attempts"
 
@@ -212,6 +212,8 @@ class AttemptRow(Base):
     cost_usd: Mapped[float | None]
     cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
     prompt_bytes: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    unsettled_tokens: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    unsettled_cost_usd: Mapped[float] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),

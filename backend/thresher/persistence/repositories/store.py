@@ -540,9 +540,10 @@ class SqlStore:
         with self._db.read() as session:
             summed: Any = session.execute(sums).one()
             by_class: dict[str, int] = dict(session.execute(errors).all())
-        requests, prompt, completion, cached, seconds, cost, hits, size, attempts, priced = summed
+        requests, prompt, completion, cached, seconds, cost, hits, size, *unsettled, attempts, priced = summed
         known_cost = float(cost) if priced == attempts else None
-        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
+        counted = (int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
+        usage = Usage(*counted, int(unsettled[0]), float(unsettled[1]))
         return Totals(usage, float(seconds), attempts, by_class)
 
     def next_due(self, run_id: str) -> datetime | None:
@@ -570,6 +571,8 @@ _SUMMED = (
     "cost_usd",
     "cache_hits",
     "prompt_bytes",
+    "unsettled_tokens",
+    "unsettled_cost_usd",
 )
 
 
@@ -655,6 +658,8 @@ def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
         "cost_usd": usage.cost_usd,
         "cache_hits": usage.cache_hits,
         "prompt_bytes": usage.prompt_bytes,
+        "unsettled_tokens": usage.unsettled_tokens,
+        "unsettled_cost_usd": usage.unsettled_cost_usd,
     }
 
 
