@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -46,14 +45,19 @@ def current() -> Correlation | None:
     return _CURRENT.get()
 
 
-@contextmanager
-def correlated(place: Correlation) -> Iterator[None]:
+class correlated:  # noqa: N801 # a context manager reads like a verb
     """While inside, what this thread does belongs to ``place``."""
-    token = _CURRENT.set(place)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+
+    __slots__ = ("_place", "_token")
+
+    def __init__(self, place: Correlation) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set(self._place)
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.reset(self._token)
 
 
 def carried(function: Callable[P, R]) -> Callable[P, R]:

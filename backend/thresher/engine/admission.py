@@ -34,7 +34,7 @@ class ResourceLimits:
 class Pass:
     """One request that was let in. ``tokens`` is its estimate, ``cost`` what was taken for it.
 
-    ``is_evidence`` is False where its failure would say nothing of the resource.
+    ``is_evidence`` is False where its failure would say nothing of the resource. ``waited`` is how long it had to.
     """
 
     entered_at: float
@@ -46,6 +46,7 @@ class Pass:
     reported: ReportedLimits = SILENT
     used_tokens: int | None = None
     is_evidence: bool = True
+    waited: float = 0.0  # seconds
 
 
 class Admission:

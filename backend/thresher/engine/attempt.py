@@ -60,7 +60,7 @@ class Context:
     ) -> None:
         """``is_fresh`` is False where the item has failed before (see ``gate.Turn``)."""
         self.run = run
-        self.usage = Usage()
+        self.usage = Usage.none()
         self.raw_answer: str | None = None
         self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control

@@ -40,7 +40,8 @@ class Planner:
         self._ahead = ahead
         self._planned = run.planned
         self._batches = 0
-        self._room = Condition()  # notified when items finish or the run stops
+        self._room = Condition()  # notified when enough items have finished or the run stops
+        self._enough_below = 0  # unfinished items; the planner sleeps until there are fewer
         self._begun = Condition()  # notified when more of the plan is known
 
     @contextmanager
@@ -79,10 +80,11 @@ class Planner:
                     return
                 self._begun.wait(0.2)
 
-    def wake(self) -> None:
-        """Items finished or the run stops: look again whether more may be planned."""
-        with self._room:
-            self._room.notify_all()
+    def wake(self, unfinished: int = 0) -> None:
+        """So many items are left, or the run stops: more may be planned."""
+        if unfinished < self._enough_below:
+            with self._room:
+                self._room.notify_all()
 
     def _plan(self, control: RunControl, emit: Callable[[Event], None], *, bounded: bool) -> None:
         """Stores batch after batch; an error of the plan fails the run and keeps what is stored."""
@@ -120,9 +122,14 @@ class Planner:
             self._begun.notify_all()
 
     def _wait_for_room(self, control: RunControl) -> None:
+        """Once so many are planned that it has to wait, it sleeps until an eighth of them is done."""
+        if self._tally.unfinished < self._ahead:
+            return
         with self._room:
-            while self._tally.unfinished >= self._ahead and not control.stopping.is_set():
+            self._enough_below = self._ahead - self._ahead // 8
+            while self._tally.unfinished >= self._enough_below and not control.stopping.is_set():
                 self._room.wait(0.5)
+            self._enough_below = 0
 
 
 def _batches(specs: Iterator[ItemSpec]) -> Iterator[list[ItemSpec]]:

@@ -107,7 +107,8 @@ class Tally:
         self._workers = workers
         self._usage = Usage()
         self._errors: Counter[str] = Counter()
-        self._durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
+        self._durations: deque[float] = deque()
+        self._sum_of_durations = 0.0  # of those that are kept
         self._started = time.monotonic()
         self._ended = 0
         self._is_storing = False
@@ -152,8 +153,15 @@ class Tally:
             if error_class is not None:
                 self._errors[error_class] += 1
             self._usage += usage
-            self._durations.append(duration)
+            self._note_duration(duration)
             return self._snapshot()
+
+    def _note_duration(self, duration: float) -> None:
+        durations = self._durations
+        durations.append(duration)
+        self._sum_of_durations += duration
+        if len(durations) > DURATIONS_KEPT:
+            self._sum_of_durations -= durations.popleft()
 
     @property
     def unfinished(self) -> int:
@@ -181,7 +189,7 @@ class Tally:
         """Open items times the mean of the last durations, divided by those that run side by side."""
         if not self._durations:
             return None
-        mean = sum(self._durations) / len(self._durations)
+        mean = max(self._sum_of_durations, 0.0) / len(self._durations)
         open_items = self._open()
         return open_items * mean / max(min(self._workers, open_items), 1)
 

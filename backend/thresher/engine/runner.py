@@ -422,7 +422,7 @@ class _Session:
             skipped = sum(1 for child in children if child.skip_reason is not None)
             self._tally.planned(len(children) - skipped, skipped)
         snapshot = self._tally.ended(done.status, record.duration, record.usage, record.error_class)
-        self._planner.wake()
+        self._planner.wake(snapshot.counts.open)
         self._emit(
             ItemFinished(
                 run_id=done.claim.run_id,

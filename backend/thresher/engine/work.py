@@ -125,18 +125,44 @@ class Usage:
         return Spending(self.spent.tokens + self.unsettled_tokens, cost)
 
     def __add__(self, other: Usage) -> Usage:
+        if self is _NO_USAGE:
+            return other
+        if other is _NO_USAGE:
+            return self
         unknown = self.cost_usd is None or other.cost_usd is None
         return Usage(
-            requests=self.requests + other.requests,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
-            cache_hits=self.cache_hits + other.cache_hits,
-            prompt_bytes=self.prompt_bytes + other.prompt_bytes,
-            unsettled_tokens=self.unsettled_tokens + other.unsettled_tokens,
-            unsettled_cost_usd=self.unsettled_cost_usd + other.unsettled_cost_usd,
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+            self.cache_hits + other.cache_hits,
+            self.prompt_bytes + other.prompt_bytes,
+            self.unsettled_tokens + other.unsettled_tokens,
+            self.unsettled_cost_usd + other.unsettled_cost_usd,
         )
+
+    def for_prompt_of(self, size_bytes: int) -> Usage:
+        """The same with the size of its prompt."""
+        return Usage(
+            self.requests,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cached_tokens,
+            self.cost_usd,
+            self.cache_hits,
+            size_bytes,
+            self.unsettled_tokens,
+            self.unsettled_cost_usd,
+        )
+
+    @classmethod
+    def none(cls) -> Usage:
+        """Nothing spent: the same object each time, which sums know."""
+        return _NO_USAGE
+
+
+_NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Condition, Lock
@@ -73,12 +72,17 @@ class AnswerCache:
             StorageFailed: the store cannot be read.
         """
         question = _Question(key_of(client, request), client, request, context)
-        with self._flights.joined(question.key) as flight:
+        flight = self._flights.join(question.key)
+        try:
             known = flight.wait(context)
             if known is None:
-                with flight.led():
+                try:
                     answer, flight.landed = self._found_or_asked(question, validate)
+                finally:
+                    flight.hand_on()
                 return answer
+        finally:
+            self._flights.leave(question.key)
         recalled = self._recalled(known, question, validate)
         return recalled or self.ladder.ask(client, request, validate, context)
 
@@ -202,16 +206,12 @@ class _Flight:
             self._is_led = self.landed is None
             return self.landed
 
-    @contextmanager
-    def led(self) -> Iterator[None]:
-        """While inside this thread asks. Without an answer at the end, one of those who wait is next."""
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._is_led = False
-                if self._changed is not None:
-                    self._changed.notify(1 if self.landed is None else self.threads)
+    def hand_on(self) -> None:
+        """This thread has asked. Without an answer one of those who wait is next."""
+        with self._lock:
+            self._is_led = False
+            if self._changed is not None:
+                self._changed.notify(1 if self.landed is None else self.threads)
 
 
 class _Flights:
@@ -221,21 +221,22 @@ class _Flights:
         self._lock = Lock()  # protects _by_key and what is in it
         self._by_key: dict[str, _Flight] = {}
 
-    @contextmanager
-    def joined(self, key: str) -> Iterator[_Flight]:
-        """The flight of a question, begun by the first and forgotten with the last."""
+    def join(self, key: str) -> _Flight:
+        """The flight of a question, begun by the first; to be left by each who joined it."""
         with self._lock:
             flight = self._by_key.get(key)
             if flight is None:
                 flight = self._by_key[key] = _Flight(self._lock)
             flight.threads += 1
-        try:
-            yield flight
-        finally:
-            with self._lock:
-                flight.threads -= 1
-                if not flight.threads:
-                    del self._by_key[key]
+            return flight
+
+    def leave(self, key: str) -> None:
+        """Forgets the flight with the last."""
+        with self._lock:
+            flight = self._by_key[key]
+            flight.threads -= 1
+            if not flight.threads:
+                del self._by_key[key]
 
 
 class _Recent:

@@ -8,7 +8,7 @@ tails, attributes, comments, CDATA and processing instructions, what has the for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from lxml import etree
@@ -68,9 +68,9 @@ class Masker:
         pseudonyms = Pseudonyms()
         for node in root.iter():
             tag: object = node.tag  # a function where the node is a comment, an instruction or an entity
-            text = node.text if tag is not etree.Entity else None
-            if text and not text.isspace():
-                rules = rules_of(_local_name(tag)) if isinstance(tag, str) else ()
+            text, tail = node.text, node.tail
+            if text and not text.isspace() and tag is not etree.Entity:
+                rules = _rules(tag) if isinstance(tag, str) else ()
                 kind = _kind(rules, node) if rules else None
                 if kind is not None:
                     node.text = _replaced(text, kind, root, pseudonyms)
@@ -78,8 +78,7 @@ class Masker:
                     node.text = _masked(text, root, pseudonyms, name=tag if isinstance(tag, str) else "")
             if isinstance(tag, str) and (attributes := node.items()):
                 self._mask_attributes(node, attributes, root, pseudonyms)  # type: ignore[arg-type]  # str from lxml
-            tail = node.tail
-            if tail and node is not root and not tail.isspace():
+            if tail and not tail.isspace() and node is not root:
                 node.tail = _masked(tail, root, pseudonyms)
         return pseudonyms
 
@@ -91,7 +90,7 @@ class Masker:
         pseudonyms: Pseudonyms,
     ) -> None:
         for name, value in attributes:
-            rules = rules_of(_local_name(name))
+            rules = _rules(name)
             kind = _kind(rules, element) if rules else None
             if kind is not None and not value.isspace() and value:
                 element.set(name, _replaced(value, kind, root, pseudonyms))
@@ -106,28 +105,33 @@ def _local_name(tag: str) -> str:
     return tag[tag.rfind("}") + 1 :]
 
 
+@lru_cache(maxsize=8192)
+def _rules(tag: str) -> Sequence[Rule]:
+    """What the name of an element or attribute says of its value."""
+    return rules_of(_local_name(tag))
+
+
 def _kind(rules: Sequence[Rule], element: etree._Element) -> Kind | None:
     """What a value is by the rules for its name, and by the names around it where the name alone does not tell."""
     return next((rule.kind for rule in rules if not rule.within or _stands_within(element, rule)), None)
 
 
 def _stands_within(element: etree._Element, rule: Rule) -> bool:
-    return any(_folded(name) in rule.within for name in _names_around(element))
-
-
-@lru_cache(maxsize=8192)
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def _names_around(element: etree._Element) -> Iterator[str]:
-    """The local names of an element and its nearest ancestors, inside out."""
+    """Whether the element or one of its nearest ancestors has one of the rule's names."""
     place: etree._Element | None = element
     for _ in range(_ANCESTORS_LOOKED_AT):
         if place is None:
-            return
-        yield _local_name(place.tag)
+            return False
+        if _folded(place.tag) in rule.within:
+            return True
         place = place.getparent()
+    return False
+
+
+@lru_cache(maxsize=8192)
+def _folded(tag: str) -> str:
+    """A local name as rules write it."""
+    return _local_name(tag).lower().replace("_", "").replace("-", "")
 
 
 def _replaced(text: str, kind: Kind, root: etree._Element, pseudonyms: Pseudonyms) -> str:

@@ -31,7 +31,7 @@ from thresher.llm.spending import prompt_bytes, spending, worst_case
 T = TypeVar("T")
 
 _SHOWN_PROBLEM_CHARACTERS = 1_000
-_NOTHING_MORE = Usage()
+_NOTHING_MORE = Usage.none()
 _SENT_AND_FAILED = (RetryableError, PermanentLLMError, AuthenticationFailed, QuotaExhausted, ModelUnusable)
 _NOTHING = "(no answer)"  # chat templates want an assistant's turn between two of the user's
 
@@ -106,7 +106,7 @@ class AnswerLadder:
         if client.resource is not None and spending(reply.usage) is None:
             beside += _unsettled(client, request)
         asked_with = prompt_bytes(request) if reply.usage.prompt_tokens else 0
-        context.record_usage(replace(reply.usage, prompt_bytes=asked_with) + beside)
+        context.record_usage(reply.usage.for_prompt_of(asked_with) + beside)
         context.keep_answer(reply.text or reply.refusal or "")
         if reply.refusal:
             raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")

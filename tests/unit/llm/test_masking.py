@@ -219,8 +219,18 @@ def test_what_is_found_lies_in_order_and_apart(text: str) -> None:
     assert all(start < end for start, end, _ in spans)
 
 
-@given(st.text(st.sampled_from("0123456789+- ()[]ABCDtel@.:/"), max_size=12))
+@given(
+    st.text(st.sampled_from("0123456789+- ()[]ABCDtel@.:/"), max_size=12)
+    | texts.map("".join)
+    | st.text("0123456789abcdef:.", max_size=45)
+    | st.from_regex(r"[A-Z]{2}[0-9]{2}( ?[A-Z0-9]){9,14}", fullmatch=True)
+    | st.from_regex(r"(tel|fax:|ctcm) ?[+(]?[0-9]([ ().-]{0,2}[0-9]){4,9}", fullmatch=True)
+    | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.+-]{0,24}Z?)?", fullmatch=True)
+)
 @example("+12345678")
+@example("1.1.1.1")
+@example("1:2:3:4:5:6:7:8")
+@example("2026-01-31T12:00:00.123456789-01:00")
 def test_a_text_that_is_not_looked_into_holds_nothing(text: str) -> None:
     if not may_hold_personal_data(text):
         with mock.patch("thresher.llm.personal_text.may_hold_personal_data", return_value=True):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Lock
+from typing import TypeAlias
 
 from thresher.core.logging import get_logger
 from thresher.engine.executors.port import ModeUnavailable
@@ -13,12 +16,17 @@ from thresher.engine.work import Claim, Mode
 
 log = get_logger(__name__)
 
+_Groups: TypeAlias = "SimpleQueue[Sequence[Claim] | None]"
+
 LONGEST_QUEUE = 64  # groups, where the workers do not need more
 PACE_OVER = 0.1  # seconds
 
 
 class ThreadsExecutor:
     """A pool of ``workers`` threads with a short queue before it, so that no worker waits for the next claim.
+
+    Each thread is one task of the pool and takes group after group: a task for each group would cost more than
+    handing it over. There are as many as groups in hand, ``workers`` at most.
 
     The queue holds two groups for each worker, or what the pool does in a second if that is more (``LONGEST_QUEUE``
     at most), and is filled up when half of it is gone: many claims at a time cost less, but what waits here no
@@ -38,19 +46,22 @@ class ThreadsExecutor:
         self._pool: ThreadPoolExecutor | None = None
         self._work: Callable[[Sequence[Claim]], None] | None = None
         self._freed: Callable[[], None] = _nobody
-        self._lock = Lock()  # protects _in_hand and _ended
+        self._groups: _Groups = SimpleQueue()  # None ends a thread
+        self._lock = Lock()  # protects the counts below
+        self._threads = 0
+        self._most_threads = workers
         self._in_hand = 0
         self._ended = 0  # since _paced_at
         self._paced_at = time.monotonic()
         self._queue = 2 * workers
         self._low_water = 2 * workers
-        self._has_threads = False
 
     def start(self, work: Callable[[Sequence[Claim]], None], freed: Callable[[], None]) -> None:
         """Begins a session; threads are started as they are needed."""
         self._work = work
         self._freed = freed
-        self._has_threads = False
+        self._groups = SimpleQueue()
+        self._threads, self._most_threads = 0, self.workers
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
     def room(self) -> int:
@@ -81,15 +92,22 @@ class ThreadsExecutor:
             raise RuntimeError("start() comes before submit()")
         with self._lock:
             self._in_hand += 1
+            is_thread_wanted = self._threads < min(self._in_hand, self._most_threads)
+            self._threads += is_thread_wanted
+        self._groups.put(claims)
+        if is_thread_wanted:
+            self._start_thread(self._pool)
+
+    def _start_thread(self, pool: ThreadPoolExecutor) -> None:
         try:
-            self._pool.submit(self._run, claims)
-        except (RuntimeError, MemoryError) as error:  # the pool has queued the group before it starts a thread for it
-            if not self._has_threads:
+            pool.submit(self._work_on_all)
+        except (RuntimeError, MemoryError) as error:
+            self._threads -= 1
+            if not self._threads:
                 self._forget_all()
                 raise ModeUnavailable(f"{error or 'out of memory'}") from error
+            self._most_threads = self._threads
             log.warning("thread not started", purpose="work", error=type(error).__name__, reason=str(error))
-        else:
-            self._has_threads = True
 
     def _forget_all(self) -> None:
         """Nothing that was queued will be worked on: there is nobody to do it."""
@@ -103,14 +121,27 @@ class ThreadsExecutor:
 
     def close(self, *, wait: bool) -> None:
         """Ends the session; without ``wait`` threads go on by themselves until their item ends."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=wait, cancel_futures=True)
+        if self._pool is None:
+            return
+        with suppress(Empty):
+            while True:
+                self._groups.get_nowait()
+        for _ in range(self._threads):
+            self._groups.put(None)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
         self._pool = None
+
+    def _work_on_all(self) -> None:
+        """One thread, from its start to the end of the session."""
+        while (claims := self._groups.get()) is not None:
+            self._run(claims)
 
     def _run(self, claims: Sequence[Claim]) -> None:
         try:
             if self._work is not None:
                 self._work(claims)
+        except Exception:
+            log.exception("group not worked on")
         finally:
             with self._lock:
                 self._in_hand -= 1

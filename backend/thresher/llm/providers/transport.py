@@ -32,6 +32,8 @@ _BUFFER = 16 * 1024  # bytes, of each connection and direction; libcurl's own ar
 _LONGEST_WAIT = 0.2  # seconds in which the main thread looks after its signals
 _NONE = -1  # no socket
 _LATE_TICKET = b"\x17"  # how TLS data begins between two replies, when a session ticket comes after the first one
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_ESTABLISHED = b"\x01"  # its first field, the state: neither side has begun to close
 _TOO_MUCH = -1  # less than was handed over: libcurl ends the transfer
 
 _BUNDLES = (
@@ -165,6 +167,8 @@ class _Connection:
             return False
         peeking = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=self._socket)
         try:
+            if _TCP_INFO is not None:  # does not let go of Python's lock, for which other threads may be waiting
+                return peeking.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1) != _ESTABLISHED
             return peeking.recv(1, socket.MSG_PEEK) != _LATE_TICKET
         except BlockingIOError:
             return False  # open, and silent as it should be

@@ -19,11 +19,13 @@ from thresher.workflows.discovery.configurations import NodeConfiguration, appli
 from thresher.workflows.discovery.node_facts import NodeFact
 from thresher.workflows.discovery.node_reader import Node, NodeReader
 from thresher.workflows.discovery.subtrees import (
+    Detection,
     Limits,
     SourceDocument,
     Subtree,
     Survey,
     parse_paths,
+    recognise,
     split,
     split_further,
     survey,
@@ -76,17 +78,20 @@ class DiscoveryWorkflow:
         """
         parse_paths(request.paths)
         document = SourceDocument.open(request.path, request.limits)
-        seen = survey(document, request.limits)
+        look = recognise if request.paths or request.nodes else survey
+        seen = look(document, request.limits)
         nodes = applicable(request.nodes, seen.detection)
         if request.nodes and not nodes and not request.paths:
-            raise NothingMatched(_no_configuration(document, seen))
-        paths = request.paths or [node.path for node in nodes] or [path.text for path in seen.choose_paths()]
+            raise NothingMatched(_no_configuration(document, seen.detection))
+        paths = list(request.paths) or [node.path for node in nodes]
+        if isinstance(seen, Survey):
+            paths = [path.text for path in seen.choose_paths()]
         return NewRun(
             kind=KIND,
             workspace=request.workspace,
             source={"path": str(request.path.resolve()), "name": document.name, **_fingerprint(document)},
             options={
-                "paths": list(paths),
+                "paths": paths,
                 "chosen": not (request.paths or nodes),
                 "nodes": [node.model_dump(by_alias=True, exclude_none=True) for node in nodes],
                 "limits": asdict(request.limits),
@@ -315,8 +320,7 @@ def _must_be_the_same(document: SourceDocument, run: Run) -> None:
         )
 
 
-def _no_configuration(document: SourceDocument, seen: Survey) -> str:
-    detection = seen.detection
+def _no_configuration(document: SourceDocument, detection: Detection) -> str:
     parts = (detection.message_root, detection.spec_version, detection.sender)
     found = " ".join(part for part in parts if part)
     return f"No node of the configuration is meant for {document.name} (which is: {found}). Add one, or name --path."

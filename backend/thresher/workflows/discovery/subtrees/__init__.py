@@ -4,6 +4,7 @@ from thresher.workflows.discovery.subtrees.detection import Detection
 from thresher.workflows.discovery.subtrees.limits import Limits
 from thresher.workflows.discovery.subtrees.path_tree import PathNode
 from thresher.workflows.discovery.subtrees.paths import SubtreePath, parse_path, parse_paths
+from thresher.workflows.discovery.subtrees.recognition import Recognition, recognise
 from thresher.workflows.discovery.subtrees.recut import SmallerPiece, split_further
 from thresher.workflows.discovery.subtrees.source import SourceDocument
 from thresher.workflows.discovery.subtrees.splitter import split
@@ -14,6 +15,7 @@ __all__ = [
     "Detection",
     "Limits",
     "PathNode",
+    "Recognition",
     "Shells",
     "SmallerPiece",
     "SourceDocument",
@@ -22,6 +24,7 @@ __all__ = [
     "Survey",
     "parse_path",
     "parse_paths",
+    "recognise",
     "split",
     "split_further",
     "survey",

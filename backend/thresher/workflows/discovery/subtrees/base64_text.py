@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 MIN_CHARACTERS = 2_048
+_BLOCK = MIN_CHARACTERS // 2
 _MIN_LINE = 40
 _LINE = re.compile(rb"[A-Za-z0-9+/]{%d,}" % _MIN_LINE)
 _CLASSES = (re.compile(rb"[A-Z]"), re.compile(rb"[a-z]"), re.compile(rb"[0-9+/]"))
@@ -41,6 +42,13 @@ def find_run(text: bytes, start: int = 0) -> Run | None:
             return run
         start = max(run.end, found.end())
     return None
+
+
+def has_long_run(markup: bytes, start: int, stop: int) -> bool:
+    """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
+    if stop - start <= MIN_CHARACTERS:
+        return False
+    return any(markup.find(b"<", at, at + _BLOCK) < 0 for at in range(start, stop - _BLOCK + 1, _BLOCK))
 
 
 def stub(characters: int, digest: str) -> bytes:

@@ -32,6 +32,10 @@ _AIRLINE_OF_SENDER = frozenset({"AirlineID", "AirlineDesigCode"})
 _OWNERS = frozenset({"Owner", "OwnerCode"})
 TEXTS = _AIRLINE_OF_SENDER | _OWNERS | {"VersionNumber", "Version"}
 """Local names of the elements whose text a detector wants to see."""
+_OWNED = frozenset({"Order", "Offer", "PricedOffer", "SelectedOffer"})
+_LISTS = "DataLists"
+TELLING = TEXTS | _ONLY_IN.keys() | _SINCE_18_1 | _OWNED | {_LISTS}
+"""Local names of the elements whose start a detector wants to see once it has stopped looking for the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,15 @@ class Detection:
 
 
 class Detector:
-    """Gathers what is needed for a detection from elements as they start and from a few texts."""
+    """Gathers what is needed for a detection from elements as they start and from a few texts.
+
+    While ``is_looking`` every element counts, afterwards those whose local names are ``TELLING``.
+    """
 
     def __init__(self) -> None:
         self._root = ("", "")
         self._message: tuple[str, str] | None = None
-        self._looking = True
+        self.is_looking = True
         self._namespaces: set[str] = set()
         self._versions: dict[int, str] = {}  # by rank, the least counts
         self._senders: dict[int, str] = {}
@@ -63,17 +70,22 @@ class Detector:
         self._has_new_lists = False
         self._is_ndc_shaped = False
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether nothing that follows can change the result: the document is no message."""
+        return not self.is_looking and self._message is None
+
     def start(self, path: list[str], name: str, attributes: list[str]) -> None:
         """An element starts; ``path`` holds the local names from the root to it."""
         uri, local = split_name(name)
         if len(path) == 1:
             self._root = (uri, local)
-        if self._looking:
+        if self.is_looking:
             self._look_for_message(path, uri, local, attributes)
         if self._message is None:
             return
         self._note_structure(local)
-        if local in {"Order", "Offer", "PricedOffer", "SelectedOffer"}:
+        if local in _OWNED:
             self._note_sender(0 if local == "Order" else 2, _pairs(attributes).get("Owner", ""))
 
     def text(self, path: list[str], value: str) -> None:
@@ -122,16 +134,16 @@ class Detector:
         if not _WRAPPERS.issuperset(around):
             return
         if _MESSAGE.fullmatch(local):
-            self._message, self._looking = (uri, local), False
+            self._message, self.is_looking = (uri, local), False
             self._note_namespace(uri)
             self._note_version(2, _pairs(attributes).get("Version", ""))
         elif local not in _WRAPPERS | _BESIDE_THE_PAYLOAD or len(path) > _MAX_WRAPPERS:
-            self._looking = False
+            self.is_looking = False
 
     def _note_structure(self, local: str) -> None:
         self._structure = self._structure or _ONLY_IN.get(local, "")
         self._has_new_lists = self._has_new_lists or local in _SINCE_18_1
-        self._is_ndc_shaped = self._is_ndc_shaped or local == "DataLists"
+        self._is_ndc_shaped = self._is_ndc_shaped or local == _LISTS
 
     def note_namespaces(self, uris: Iterable[str]) -> None:
         """Namespaces declared on the way to the message's own elements."""

@@ -51,13 +51,17 @@ class SiblingRuns:
     def _in_turns(self, data: bytes, at: int, name: bytes, depth: int) -> Iterator[Place]:
         opening, closing, own = b"<" + name, b"</" + name + b">", local_name(name)
         before, largest = len(opening) - len(own), self._limits.max_subtree_bytes
+        may_be_rich = min(7 * (self._limits.max_depth - depth), 5 * self._limits.max_attributes)
         hits = _like_a_tag(own).finditer(data, at, at + self._reach)
         end = at
         for hit, following in zip(hits, hits, strict=False):
             start, stop = hit.start() - before, following.start() - before - 1
             if not (data.startswith(opening, start) and data.startswith(closing, stop)):
                 return
-            if data[end:start].strip() or stop - start >= largest or self._is_rich(data, start, stop, depth):
+            size = stop - start
+            if size >= largest or (size >= may_be_rich and self._is_rich(data, start, stop, depth)):
+                return
+            if not data[end:start].isspace() and end != start:
                 return
             if data[hit.end() - 1] != _GREATER and not _is_plain_tag(data, start, stop):
                 return

@@ -1,4 +1,4 @@
-"""Finds, in bytes, the ends of targets that need no look at their inside."""
+"""Finds, in bytes, the ends of elements that need no look at their inside."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ from thresher.workflows.discovery.subtrees.window import Window
 _RAW_NAME = re.compile(rb"<([^\s/>]+)")
 MORE = -1
 """The answer where more of the document must be read first."""
+SAMPLED = -2
+"""The answer where an element is to be read all the same, for its names to be counted."""
+UNFIT = -3
+"""The answer where something inside an element could matter, or it is too large."""
 _MAX_NAMES = 64
 _MAX_KEPT = 1_024
+# What is saved by leaving out fewer bytes than this is less than what it takes.
+_WORTH_BYTES = 512
+_WORTH_BYTES_EACH = 160
+_CREDIT, _MAX_CREDIT = 4, 16
 # At least one run of targets in so many is read element by element all the same, so that distinct names are counted.
-_MAX_STRIDE = 16
+_MAX_STRIDE = 8
 
 
 class Skipper:
@@ -31,13 +39,15 @@ class Skipper:
     Sound because expat still checks every byte. Between a start tag and the next end tag of that name, with no
     comment, CDATA section, instruction or element of that name in between, that end tag is the element's own, or
     the document is malformed. Where more than that could matter (targets within, depth, attributes), the answer
-    is None and the target is read element by element.
+    is UNFIT and the element is read with all within it. So it is with targets, and with elements that repeat and
+    that no path matches: they are left out.
     """
 
     def __init__(self, paths: Sequence[SubtreePath], limits: Limits) -> None:
         self._paths = paths
         self._limits = limits
-        self._names: set[bytes] = set()
+        self._expected: set[bytes] = set()  # names of targets
+        self._credits: dict[bytes, int] = {}  # by names of other elements; those without credit are not looked for
         self._starts: re.Pattern[bytes] | None = None
         self._expect({path.steps[-1].local.encode() for path in paths} - {b"*"})
         self._inner: dict[tuple[frozenset[tuple[int, int]], bytes], tuple[bytes, ...] | None] = {}
@@ -45,16 +55,44 @@ class Skipper:
         self._stride = 1
         self._runs = SiblingRuns(limits)
 
-    def learn(self, window: Window, start: int) -> None:
+    def expect(self, window: Window, start: int) -> None:
         """Notes the name, as written, of a target: more of them may follow."""
         found = _RAW_NAME.match(window.data, start - window.start)
-        if found and found[1] not in self._names and len(self._names) < _MAX_NAMES:
+        if found and found[1] not in self._expected:
             self._expect({found[1]})
 
+    def expect_repeated(self, window: Window, start: int) -> None:
+        """Notes the name, as written, of an element that no path matches and that stands beside others like it."""
+        found = _RAW_NAME.match(window.data, start - window.start)
+        if found and found[1] not in self._credits:
+            self._credits[found[1]] = _CREDIT
+            self._look_for_names()
+
+    def may_leave_out(self, name: bytes) -> bool:
+        """Whether it is worth a try to leave out an element of this name that no path matches."""
+        return self._credits.get(name, 0) > 0
+
+    def note_use(self, name: bytes, passed: int, elements: int) -> None:
+        """Tells how many bytes and elements were left out where an element of this name started.
+
+        A name that no path matches and that was looked for in vain too often is not looked for any more.
+        """
+        if name not in self._credits:
+            return
+        is_worth_it = passed >= max(_WORTH_BYTES, elements * _WORTH_BYTES_EACH)
+        credit = self._credits[name] + (1 if is_worth_it else -1)
+        self._credits[name] = min(credit, _MAX_CREDIT)
+        if credit == 0:
+            self._look_for_names()
+
     def _expect(self, names: set[bytes]) -> None:
-        self._names.update(sorted(names)[: _MAX_NAMES - len(self._names)])
-        if self._names:
-            self._starts = re.compile(rb"<(%s)[\s/>]" % b"|".join(map(re.escape, sorted(self._names))))
+        self._expected.update(sorted(names)[: _MAX_NAMES - len(self._expected)])
+        self._look_for_names()
+
+    def _look_for_names(self) -> None:
+        repeated = [name for name, credit in self._credits.items() if credit > 0 and name not in self._expected]
+        names = [*sorted(self._expected), *repeated][:_MAX_NAMES]
+        self._starts = re.compile(rb"<(%s)[\s/>]" % b"|".join(map(re.escape, names))) if names else None
 
     def next_start(self, window: Window, at: int) -> tuple[int, int, bytes]:
         """The next tag with the name of a target: start, end, name; (-1, end of the window) where there is none."""
@@ -67,25 +105,27 @@ class Skipper:
                     return base + found.start(), base + end + 1, found[1]
         return -1, window.end, b""
 
-    def end_of_target(self, window: Window, at: int, target: tuple[bytes, int, int], state: State) -> int | None:
-        """Behind the end tag of a target (name, start, depth) whose start tag ends before ``at``; or None or MORE."""
-        name, start, depth = target
+    def end_of_element(self, window: Window, at: int, element: tuple[bytes, int, int], state: State) -> int:
+        """Behind the end tag of an element (name, start, depth) whose start tag ends before ``at``.
+
+        Or MORE, SAMPLED or UNFIT.
+        """
+        name, start, depth = element
         data, base = window.data, window.start
         closing = b"</" + name + b">"
         furthest = start - base + self._limits.max_subtree_bytes
         end = data.find(closing, at - base, furthest)
         if end < 0 and len(data) < furthest:
             return MORE
-        if end < 0 or self._is_sampled():
-            return None
-        inside = data[at - base : end]
-        if not self._is_plain(inside, depth):
-            return None
-        inner = self._inner_names(state, name)
-        if inner is None:
-            return None
+        if end < 0:
+            return UNFIT
+        if self._is_sampled():
+            return SAMPLED
+        inner, inside = self._inner_names(state, name), data[at - base : end]
+        if inner is None or not self._is_plain(inside, depth):
+            return UNFIT
         if first_element(inside, inner, 0, len(inside)) < len(inside):
-            return None
+            return UNFIT
         return base + end + len(closing)
 
     def siblings(self, window: Window, at: int, target: tuple[bytes, int], state: State) -> list[tuple[int, int]]:
@@ -94,7 +134,7 @@ class Skipper:
         They have its name and no namespaces of their own; as far as they are in the window and can be taken whole.
         """
         inner = self._inner_names(state, target[0])
-        if inner is None or self._is_sampled():
+        if inner is None:
             return []
         own, base = local_name(target[0]), window.start
         others = [each for each in inner if each != own]
@@ -130,8 +170,17 @@ class Skipper:
         if key not in self._inner:
             if len(self._inner) >= _MAX_KEPT:
                 self._inner.clear()
-            wanted = {self._paths[number].steps[step].local for number, step in state.places}
-            names = {local.removeprefix(NDC_PREFIX).encode() for local in wanted}
-            names.add(local_name(name))
-            self._inner[key] = None if "*" in wanted else tuple(sorted(names))
+            self._inner[key] = self._needed_within(state, local_name(name))
         return self._inner[key]
+
+    def _needed_within(self, state: State, own: bytes) -> tuple[bytes, ...] | None:
+        """One name of each path's steps to come, as few as possible: without it nothing can match; None for ``*``."""
+        chosen = {own}
+        for number, step in sorted(state.places, key=lambda place: place[1], reverse=True):
+            steps = self._paths[number].steps[step:]
+            names = [each.local.removeprefix(NDC_PREFIX).encode() for each in steps if each.local != "*"]
+            if not names:
+                return None
+            if chosen.isdisjoint(names):
+                chosen.add(names[-1])
+        return tuple(sorted(chosen))

@@ -6,26 +6,31 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from thresher.workflows.discovery.subtrees.base64_text import MIN_CHARACTERS
+from thresher.workflows.discovery.subtrees.base64_text import MIN_CHARACTERS, has_long_run
 from thresher.workflows.discovery.subtrees.limits import Limits
+from thresher.workflows.discovery.subtrees.markup import Markup
 from thresher.workflows.discovery.subtrees.matching import Matcher, State
 from thresher.workflows.discovery.subtrees.namespaces import EMPTY_SCOPE, Scope, declarations, needed, widen
 from thresher.workflows.discovery.subtrees.parsing import GuardedParser
 from thresher.workflows.discovery.subtrees.paths import SubtreePath
 from thresher.workflows.discovery.subtrees.pieces import Piece, PieceCutter, declare
-from thresher.workflows.discovery.subtrees.skipping import MORE, Skipper
+from thresher.workflows.discovery.subtrees.sibling_runs import Place
+from thresher.workflows.discovery.subtrees.skipping import MORE, SAMPLED, Skipper
 from thresher.workflows.discovery.subtrees.source import SourceDocument
 from thresher.workflows.discovery.subtrees.subtree import Subtree
 from thresher.workflows.discovery.subtrees.window import Window
 
-_BLOCK = MIN_CHARACTERS // 2
+_REPEATED = 4  # the number of an element among its siblings of one name from which it is likely that more will follow
+_LOOKS = 256  # elements of a chunk that are looked at where nothing can match
+_LEVELS = 4  # how far below the innermost frame elements that repeat are looked for
+_MAX_REPEATED = 32
 Declared = Mapping[bytes, bytes]
 
 
 class _Frame:
     """An open element that paths can still match below. There are many; few are ever asked for their path."""
 
-    __slots__ = ("_path", "counts", "declared", "index", "local", "parent", "scope", "state", "target")
+    __slots__ = ("_path", "counts", "declared", "index", "local", "may_repeat", "parent", "scope", "state", "target")
 
     def __init__(
         self, parent: _Frame | None, local: str, index: int, state: State, names: tuple[Scope, Declared]
@@ -37,6 +42,7 @@ class _Frame:
         self.scope, self.declared = names
         self.counts: dict[str, int] = {}  # of its children, by local name
         self.target: _Target | None = None
+        self.may_repeat = False  # whether every element of its name beside it matches, or does not, as it does
         self._path: str | None = None
 
     @property
@@ -67,7 +73,6 @@ class _Target:
     start: int
     source_start: int
     declared: Mapping[bytes, bytes]
-    may_repeat: bool = False  # whether every element of its name beside it is matched, too
     cutter: PieceCutter | None = None
     fed: int = 0
 
@@ -99,18 +104,23 @@ class _Splitting:
         self._window = Window(document.encoding)
         self._stack = [_Frame(None, "", 0, self._matcher.start, (EMPTY_SCOPE, {}))]
         self._below = 0  # how many elements are open below the innermost frame, where nothing can match
+        self._looks = 0
+        self._before = [""] * (_LEVELS + 2)  # by how far below: the name of the last element that started there
+        self._repeated: set[str] = set()  # names tried of elements that no path matches
         self._pending: dict[str, str] = {}  # namespaces declared by the element about to start
         self._targets: list[_Target] = []
         self._ordinals = [0] * len(self._matcher.paths)
         self._matched = 0
         self._ready: deque[Subtree] = deque()
         self._at = 0  # how far the parser has been fed
-        self._waits_for = b""  # the name, as written, of a target whose end is not in the window yet
+        self._started = 0  # where the last element started that may be taken, or left out, as a whole
+        self._waits_for = b""  # its name, as written, while its end is looked for
         self._skipper = Skipper(self._matcher.paths, limits)
 
     def run(self) -> Iterator[Subtree]:
         for chunk in self._document.utf8_chunks():
             self._window.append(chunk)
+            self._looks = _LOOKS
             self._read(is_last=not chunk)
             while self._ready:
                 yield self._ready.popleft()
@@ -119,17 +129,17 @@ class _Splitting:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def _read(self, *, is_last: bool) -> None:
-        """Feeds what has come; jumps from the start of a target to its end where nothing in between can matter."""
+        """Feeds what has come; jumps from the start of an element to its end where nothing in between can matter."""
         while self._at < self._window.end:
             if self._waits_for:
                 if not self._jump(self._waits_for, is_last=is_last):
                     return
                 continue
             start, stop, name = self._next_stop()
-            self._parser.feed(self._window.slice(self._at, stop))
-            self._at = stop
-            if self._targets and self._targets[-1].start == start:
-                self._waits_for = name
+            if name:
+                self._feed_start(name, start, stop)
+            else:
+                self._feed(stop)
         if is_last:
             self._parser.close()
 
@@ -138,67 +148,111 @@ class _Splitting:
             return -1, self._window.end, b""
         return self._skipper.next_start(self._window, self._at)
 
+    def _feed(self, end: int) -> None:
+        self._parser.feed(self._window.slice(self._at, end))
+        self._at = end
+
+    def _feed_start(self, name: bytes, start: int, stop: int) -> None:
+        """Feeds what comes before a tag of this name, and the tag; waits for the end of the element if one has started.
+
+        None has where the tag stands in a comment or the like, or is empty. All before the tag must have been
+        understood (also by versions of expat that put tokens off), so that nothing else can have started.
+        """
+        self._feed(start)
+        is_clear, depth = self._parser.offset == start, len(self._stack) + self._below
+        self._feed(stop)
+        if not is_clear or len(self._stack) + self._below != depth + 1:
+            self._skipper.note_use(name, 0, 1)
+        elif self._innermost_target() is not None or self._skipper.may_leave_out(name):
+            self._waits_for, self._started = name, start
+
     def _jump(self, name: bytes, *, is_last: bool) -> bool:
-        """Goes on behind the target that has just started, where it can be taken as a whole.
+        """Goes on behind the element that has just started, where it can be taken, or left out, as a whole.
 
         False where that cannot be told before more has been read.
         """
-        frame, target = self._stack[-1], self._targets[-1]
-        end = None
-        if frame.target is target and not self._below:
-            end = self._skipper.end_of_target(self._window, self._at, (name, target.start, target.depth), frame.state)
+        frame, start, depth = self._stack[-1], self._started, len(self._stack) - 1 + self._below
+        target = self._innermost_target()
+        end = self._skipper.end_of_element(self._window, self._at, (name, start, depth), frame.state)
         if end == MORE and not is_last:
             return False
         self._waits_for = b""
-        if end is None or end == MORE:
+        elements = 1
+        if end < 0:
             self._skipper.note_new_names(are_new=self._parser.has_new_names())
-            return True
-        self._parser.check(self._window.slice(self._at, end))
-        self._pending.clear()
-        self._stack.pop()
-        self._targets.pop()
-        self._end_target(target, end)
-        self._at = end
-        if target.may_repeat:
-            self._take_siblings(target, frame.state, name)
+        else:
+            like = self._leave(end)
+            if like is None or like.may_repeat:
+                elements += self._pass_siblings(like, (name, depth), frame.state)
+        if target is None and end != SAMPLED:
+            self._skipper.note_use(name, self._at - start if end >= 0 else 0, elements)
         return True
 
-    def _take_siblings(self, target: _Target, state: State, name: bytes) -> None:
-        """Takes the targets that follow one with nothing between: they match as it did."""
-        places = self._skipper.siblings(self._window, self._at, (name, target.depth), state)
+    def _innermost_target(self) -> _Target | None:
+        """The innermost element, if a path matches it."""
+        return None if self._below else self._stack[-1].target
+
+    def _leave(self, end: int) -> _Frame | None:
+        """Closes the innermost element, which ends at ``end``; its frame, where it had one."""
+        self._check(end)
+        if self._below:
+            self._below -= 1
+            return None
+        frame = self._stack.pop()
+        if frame.target is not None:
+            self._targets.pop()
+            self._end_target(frame.target, end)
+        return frame
+
+    def _pass_siblings(self, like: _Frame | None, written: tuple[bytes, int], state: State) -> int:
+        """Takes, or leaves out, the elements that follow one with nothing between: they match, or do not, as it did.
+
+        ``written``: its name as written, its depth. Returns how many they were.
+        """
+        places = self._skipper.siblings(self._window, self._at, written, state)
         if not places:
-            return
-        first, end = self._at, places[-1][1]
-        self._parser.check(self._window.slice(first, end))
+            return 0
+        first, run = self._at, self._check(places[-1][1])
+        if like is not None and like.target is not None:
+            self._take_run(like.target, len(written[0]) + 1, places, (first, run))
+        elif like is not None:
+            self._stack[-1].counts[like.local] += len(places)
+        return len(places)
+
+    def _check(self, end: int) -> bytes:
+        """Goes on to ``end``; what is passed is checked by the parser, which tells of no element in it."""
+        passed = self._window.slice(self._at, end)
+        self._parser.check(passed)
         self._pending.clear()
         self._at = end
-        same = _same_for_all(self._stack[-1].declared, self._window.slice(first, end))
-        for start, stop in places:
-            self._take_sibling(target, (len(name) + 1, same), start, stop)
+        return passed
 
-    def _take_sibling(self, like: _Target, head: tuple[int, bytes | None], start: int, stop: int) -> None:
-        """Takes an element beside one that was matched. ``head``: the length of ``<name``, what to declare behind it.
+    def _take_run(self, like: _Target, behind: int, places: Sequence[Place], run: tuple[int, bytes]) -> None:
+        """Takes elements beside one that was matched, at ``places`` within ``run``: an offset and the bytes there.
 
-        This is done for nearly every subtree of a large document, so it is written out.
+        ``behind`` the ``<name`` of each goes what it has to declare. Nearly every subtree of a large document
+        comes this way, so it is written out.
         """
-        window, parent, local, matched = self._window, self._stack[-1], like.node_type, like.matched
-        written = window.data[start - window.start : stop - window.start]
-        behind, declared = head
-        if declared is None:
-            declared = needed(parent.declared, written)
-        counts, ordinals = parent.counts, self._ordinals
-        index = counts[local] = counts[local] + 1
-        ordinal = ordinals[matched] = ordinals[matched] + 1
-        number, self._matched = self._matched, self._matched + 1
-        path, place, size = f"{parent.path}/{local}[{index}]", window.source_offset(start), len(written) + len(declared)
-        if size > self._limits.max_subtree_bytes or (size > MIN_CHARACTERS and _has_long_run(written)):
-            depth, around = like.depth, parent.declared
-            sibling = _Target(like.path, matched, path, local, ordinal, number, depth, start, place, around)
-            self._end_target(sibling, stop)
-            return
-        xml = (written[:behind] + declared + written[behind:]).decode()
-        ends = (place, window.source_offset(stop)) if window.has_source_offsets else None
-        self._ready.append(Subtree(like.path, path, local, ordinal, number, like.depth, xml, size, ends))
+        base, written = run
+        parent, local, matched = self._stack[-1], like.node_type, like.matched
+        markup = Markup(written, parent.declared)
+        index, ordinal, before = parent.counts[local], self._ordinals[matched], f"{parent.path}/{local}["
+        largest, shows_places, depth = self._limits.max_subtree_bytes, self._window.has_source_offsets, like.depth
+        sources = self._window.source_places(places)
+        for number, ((start, stop), source) in enumerate(zip(places, sources, strict=True), self._matched):
+            index, ordinal = index + 1, ordinal + 1
+            path = f"{before}{index}]"
+            xml, size = markup.element(start - base, stop - base, behind)
+            if size > largest or (size > MIN_CHARACTERS and markup.has_long_run(start - base, stop - base)):
+                around = parent.declared
+                self._end_target(
+                    _Target(like.path, matched, path, local, ordinal, number, depth, start, source[0], around), stop
+                )
+            else:
+                place = source if shows_places else None
+                self._ready.append(Subtree(like.path, path, local, ordinal, number, depth, xml, size, place))
+        parent.counts[local], self._ordinals[matched] = index, ordinal
+        self._matched += len(places)
 
     def _let_go(self) -> None:
         """Hands targets that have outgrown a subtree on to their cutters; forgets what nobody needs."""
@@ -224,6 +278,8 @@ class _Splitting:
         if self._below or not frame.state.places:
             self._below += 1
             self._pending.clear()
+            if self._looks:
+                self._look_below(name)
             return
         transition = frame.state.transitions.get(name) or self._matcher.transition(frame.state, name)
         local, counts = transition.local, frame.counts
@@ -232,17 +288,36 @@ class _Splitting:
         if transition.undecided:
             transition = self._matcher.decide(frame.state, transition, counts, attributes)
         names = self._names_below(frame) if self._pending else (frame.scope, frame.declared)
-        stack.append(_Frame(frame, local, index, transition.state or self._matcher.start, names))
+        opened = _Frame(frame, local, index, transition.state or self._matcher.start, names)
+        opened.may_repeat = may_repeat
+        stack.append(opened)
         if transition.matched >= 0:
-            self._open_target(local, transition.matched, may_repeat=may_repeat)
+            self._open_target(local, transition.matched)
+        elif index >= _REPEATED and may_repeat and name not in self._repeated:
+            self._note_repeated(name)
         if self._pending:
             self._pending.clear()
+
+    def _look_below(self, name: str) -> None:
+        """An element has started where nothing can match: only whether it repeats is of interest."""
+        self._looks -= 1
+        level, before = self._below, self._before
+        if level <= _LEVELS:
+            if before[level] == name and name not in self._repeated:
+                self._note_repeated(name)
+            before[level], before[level + 1] = name, ""
+
+    def _note_repeated(self, name: str) -> None:
+        """An element that no path matches stands beside others like it: they may be left out as a whole."""
+        if not self._targets and len(self._repeated) < _MAX_REPEATED:
+            self._repeated.add(name)
+            self._skipper.expect_repeated(self._window, self._parser.offset)
 
     def _names_below(self, frame: _Frame) -> tuple[Scope, Declared]:
         scope = widen(frame.scope, self._pending)
         return scope, declarations(scope)
 
-    def _open_target(self, local: str, matched: int, *, may_repeat: bool) -> None:
+    def _open_target(self, local: str, matched: int) -> None:
         """The namespaces to add are those of the elements around: the element's own stand in its start tag."""
         frame, around = self._stack[-1], self._stack[-2]
         declared = around.declared
@@ -261,7 +336,6 @@ class _Splitting:
             start,
             self._window.source_offset(start),
             declared,
-            may_repeat=may_repeat,
         )
         self._matched += 1
         self._targets.append(frame.target)
@@ -273,7 +347,7 @@ class _Splitting:
         target = self._stack.pop().target
         if target is not None:
             self._targets.pop()
-            self._skipper.learn(self._window, target.start)
+            self._skipper.expect(self._window, target.start)
             self._end_target(target, self._window.end_of_element(target.start, self._parser.offset))
 
     def _bound(self, attributes: list[str]) -> None:
@@ -298,7 +372,7 @@ class _Splitting:
         """The target as one subtree; None where it is too large for one, or may hold base64."""
         written = self._window.slice(target.start, end)
         declared = needed(target.declared, written)
-        if len(written) + len(declared) > self._limits.max_subtree_bytes or _has_long_run(written):
+        if len(written) + len(declared) > self._limits.max_subtree_bytes or has_long_run(written, 0, len(written)):
             return None
         return self._subtree(target, declare(written, declared), (target.source_start, self._window.source_offset(end)))
 
@@ -331,17 +405,3 @@ class _Splitting:
         for piece in cutter.feed(self._window.slice(target.fed, end)):
             self._ready.append(self._cut(target, piece))
         target.fed = max(end, target.fed)
-
-
-def _same_for_all(declared: Mapping[bytes, bytes], run: bytes) -> bytes | None:
-    """What every subtree of a run is to declare; None where that depends on the prefixes that each uses."""
-    if any(prefix and prefix in run for prefix in declared):
-        return None
-    return declared.get(b"", b"")
-
-
-def _has_long_run(written: bytes) -> bool:
-    """Whether a text or tag may be long enough for base64: it then covers a whole block without any ``<``."""
-    if len(written) <= MIN_CHARACTERS:
-        return False
-    return any(written.find(b"<", at, at + _BLOCK) < 0 for at in range(0, len(written) - _BLOCK + 1, _BLOCK))

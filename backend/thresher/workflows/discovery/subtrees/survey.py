@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from thresher.workflows.discovery.subtrees.choice import choose
-from thresher.workflows.discovery.subtrees.detection import TEXTS, Detection, Detector
+from thresher.workflows.discovery.subtrees.detection import TELLING, TEXTS, Detection
 from thresher.workflows.discovery.subtrees.limits import MEBIBYTE, Limits
 from thresher.workflows.discovery.subtrees.matching import Matcher
 from thresher.workflows.discovery.subtrees.names import split_name
-from thresher.workflows.discovery.subtrees.parsing import GuardedParser
-from thresher.workflows.discovery.subtrees.path_tree import PathNode
+from thresher.workflows.discovery.subtrees.path_tree import OTHERS, PathNode
 from thresher.workflows.discovery.subtrees.paths import SubtreePath, parse_paths
+from thresher.workflows.discovery.subtrees.recognition import Look
 from thresher.workflows.discovery.subtrees.source import SourceDocument
 from thresher.workflows.discovery.subtrees.window import Window
 
-WHOLE_UP_TO = 16 * MEBIBYTE
-WINDOW_BYTES = 2 * MEBIBYTE
 _MAX_PATHS_SHOWN = 500
-_MAX_TEXT = 256
+_TELLING = TELLING | {OTHERS}  # local names of nodes; what stands for all others may hold any
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,94 +94,81 @@ def survey(document: SourceDocument, limits: Limits | None = None) -> Survey:
     return _Surveying(document, limits or document.limits).run()
 
 
-class _Surveying:
-    """One look over one document."""
+class _Surveying(Look):
+    """A look that counts the paths it passes."""
 
     def __init__(self, document: SourceDocument, limits: Limits) -> None:
-        self._document = document
-        self._limits = limits
-        self._parser = GuardedParser(document.name, limits)
-        self._parser.handle(self._on_start, self._on_end, self._on_declaration)
+        super().__init__(document, limits)
         self._window = Window(document.encoding)
-        self._detector = Detector()
         self._top = PathNode("", 0)
-        self._open: list[tuple[PathNode, int]] = [(self._top, 0)]
-        self._path: list[str] = []
-        self._texts: list[str] = []
+        # Of the elements that are open: their nodes, where they start.
+        self._open = [self._top]
+        self._starts: list[int] = []
+        self._deepest = limits.max_depth
+        self._settled = 0  # how far sizes are summed up
 
     def run(self) -> Survey:
-        complete = self._read()
+        complete = self.read()
         if not complete:
             self._close_what_is_open()
+        self._settle()
         root = next(iter(self._top.children.values()))
         document = self._document
         return Survey(
             document.name,
-            document.encoding.declared or document.encoding.codec,
+            self.encoding,
             document.size_bytes,
             document.is_gzip,
             self._window.end,
             complete,
-            self._detector.result(),
+            self.detector.result(),
             root,
             self._limits,
         )
 
-    def _read(self) -> bool:
-        chunks = self._first_chunks()
-        for chunk in chunks:
-            self._window.append(chunk)
-            if chunk:
-                self._parser.feed(chunk)
-                self._window.forget(max(self._parser.offset, self._window.start))
-            else:
-                self._parser.close()
-                return True
-        return False
+    def _take(self, chunk: bytes) -> None:
+        self._window.append(chunk)
+        self._parser.feed(chunk)
+        self._window.forget(max(self._parser.offset, self._window.start))
+        self._has_begun = bool(self._top.children)
+        if self._window.end >= self._settled + MEBIBYTE:
+            self._settle()
 
-    def _first_chunks(self) -> Iterator[bytes]:
-        """The whole document where it is small (inflated, too), else its beginning."""
-        is_small = self._document.size_bytes <= WHOLE_UP_TO and not self._document.is_gzip
-        for chunk in self._document.utf8_chunks():
-            yield chunk
-            if not is_small and self._window.end >= WINDOW_BYTES and self._top.children:
-                return
-
-    def _on_declaration(self, _prefix: str | None, uri: str | None) -> None:
-        if uri:
-            self._detector.note_namespaces([uri])
+    def _settle(self) -> None:
+        """Sums up sizes now and then: many at once are much cheaper than each of its own."""
+        self._settled = self._window.end
+        for node in self._top.walk():
+            node.settle()
 
     def _on_start(self, name: str, attributes: list[str]) -> None:
-        if len(self._open) > self._limits.max_depth:
+        around = self._open
+        if len(around) > self._deepest:
             self._parser.refuse_depth()
+        node = around[-1].by_name.get(name) or around[-1].child(name)
+        around.append(node)
+        self._names.append(name)
+        self._starts.append(self._parser.offset)
+        if attributes:
+            self._note_attributes(node, attributes)
+        if node.local in _TELLING or self.detector.is_looking:
+            self._detect(name, attributes)
+
+    def _note_attributes(self, node: PathNode, attributes: list[str]) -> None:
         if len(attributes) > 2 * self._limits.max_attributes:
-            self._parser.refuse(f"an element has more than {self._limits.max_attributes:,} attributes")
-        _, local = split_name(name)
-        self._path.append(local)
-        node = self._open[-1][0].child(local)
+            self._refuse_attributes()
         node.note_attributes(attributes)
-        self._open.append((node, self._parser.offset))
-        self._detector.start(self._path, name, attributes)
-        if local in TEXTS:
-            self._texts = []
-            self._parser.hear_text(self._on_text)
 
-    def _on_text(self, text: str) -> None:
-        if len(self._texts) < _MAX_TEXT:
-            self._texts.append(text[:_MAX_TEXT])
-
-    def _on_end(self, _name: str) -> None:
-        node, start = self._open.pop()
-        node.note_size(self._window.end_of_element(start, self._parser.offset) - start)
-        if self._path[-1] in TEXTS:
-            self._parser.hear_text(None)
-            self._detector.text(self._path, "".join(self._texts))
-        self._path.pop()
+    def _on_end(self, name: str) -> None:
+        node, start = self._open.pop(), self._starts.pop()
+        node.noted.append(self._window.end_of_element(start, self._parser.offset) - start)
+        if node.local in _TELLING and split_name(name)[1] in TEXTS:
+            self._end_of_text()
+        self._names.pop()
 
     def _close_what_is_open(self) -> None:
         """Counts what the window's end cut through as far as it was seen."""
-        for node, start in self._open[1:]:
-            node.note_size(self._window.end - start)
+        for node, start in zip(self._open[1:], self._starts, strict=True):
+            node.noted.append(self._window.end - start)
 
 
 def _describe(node: PathNode, chosen: set[int]) -> dict[str, object]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from thresher.workflows.discovery.subtrees.encoding import Encoding
 from thresher.workflows.discovery.subtrees.tokens import TAG
+
+_GREATER = ord(">")
 
 
 class Window:
@@ -60,12 +63,13 @@ class Window:
 
         expat places that event at the end tag; of an empty element (``<a/>``) it is behind the tag.
         """
-        at = end_event - self.start
-        if self.data[max(0, at - 2) : at] == b"/>" and start >= self.start:
-            found = TAG.match(self.data, start - self.start)
+        data, base = self.data, self.start
+        at = end_event - base
+        if data[at - 1] == _GREATER and start >= base and data.startswith(b"/>", at - 2):
+            found = TAG.match(data, start - base)
             if found and found.end() == at:
                 return end_event
-        return self.data.index(b">", at) + 1 + self.start
+        return data.index(b">", at) + 1 + base
 
     def source_offset(self, offset: int) -> int:
         """Where an offset lies in the source; 0 where its encoding does not tell."""
@@ -76,3 +80,10 @@ class Window:
         utf8, source = self._known
         self._known = (offset, source + self._encoding.width(self.slice(utf8, offset)))
         return self._known[1]
+
+    def source_places(self, places: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Where pairs of offsets lie in the source."""
+        mark = self._encoding.mark
+        if self._is_identity:
+            return [(start + mark, stop + mark) for start, stop in places] if mark else places
+        return [(self.source_offset(start), self.source_offset(stop)) for start, stop in places]

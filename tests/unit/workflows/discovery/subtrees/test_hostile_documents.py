@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from thresher.core.errors import BadInput, MalformedDocument, UnsafeDocument
-from thresher.workflows.discovery.subtrees import Limits, SourceDocument, Subtree, parse_paths, split, survey
+from thresher.workflows.discovery.subtrees import (
+    Limits,
+    SourceDocument,
+    Subtree,
+    parse_paths,
+    recognise,
+    split,
+    survey,
+)
 
 SplitBytes = Callable[..., list[Subtree]]
 OpenBytes = Callable[..., SourceDocument]
@@ -229,10 +237,21 @@ def test_a_huge_text_and_a_huge_root_target_are_split_in_little_memory(tmp_path:
     assert sum(sizes) > place.stat().st_size
 
 
-def test_the_survey_refuses_what_the_splitter_refuses(open_bytes: OpenBytes) -> None:
+@pytest.mark.parametrize("look", [survey, recognise])
+def test_a_look_refuses_what_the_splitter_refuses(open_bytes: OpenBytes, look: Callable[..., object]) -> None:
     for content in [*ENTITIES.values(), *(content for content, _ in BROKEN.values())]:
         with pytest.raises(MalformedDocument):
-            survey(open_bytes(content.encode()))
+            look(open_bytes(content.encode()))
+
+
+@pytest.mark.parametrize("look", [survey, recognise])
+@pytest.mark.parametrize("root", ["r", "OrderViewRS"])
+def test_a_look_keeps_the_bounds(open_bytes: OpenBytes, look: Callable[..., object], root: str) -> None:
+    limits = Limits(max_depth=4, max_attributes=2)
+    look(open_bytes(f"<{root}><a><b><c x='1' y='2'/></b></a></{root}>".encode()), limits)
+    for beyond in ("<a><b><c><d/></c></b></a>", "<a x='1' y='2' z='3'/>"):
+        with pytest.raises(UnsafeDocument):
+            look(open_bytes(f"<{root}>{beyond}</{root}>".encode()), limits)
 
 
 def test_messages_are_one_line_and_name_the_file(open_bytes: OpenBytes) -> None:

@@ -11,6 +11,7 @@ from lxml import etree
 
 from thresher.core.errors import MalformedDocument, UnsafeDocument
 from thresher.workflows.discovery.subtrees import Limits, Subtree, source
+from thresher.workflows.discovery.subtrees.parsing import GuardedParser
 from thresher.workflows.discovery.subtrees.skipping import Skipper
 
 SplitBytes = Callable[..., list[Subtree]]
@@ -65,6 +66,13 @@ ODD = [
             "L/x:PaxID",
             "Pax[@k='1']",
             "//Pax|//Order|//Orders",
+            "/r/M/N",
+            "//N",
+            "//N/*",
+            "L//Name",
+            "Pax/*[2]",
+            "/r/L[2]/Pax",
+            "L/x:PaxID|/r/M/*",
         ]
     ),
     chunk=st.sampled_from([40, 333, 100_000]),
@@ -75,7 +83,7 @@ def test_reading_past_targets_changes_nothing(
 ) -> None:
     plain = PLAIN.replace("Pax ", f"{written} ").replace("/Pax>", f"/{written}>")
     inside = "".join(parts).replace(PLAIN, plain)
-    content = f"<r xmlns:x='urn:x'><L>{inside}</L><L>{PLAIN * 3}</L></r>"
+    content = f"<r xmlns:x='urn:x'><L>{inside}</L><L>{PLAIN * 3}</L><M>{plain * 12}<N>n</N>{inside}<N>n</N></M></r>"
     small = Limits(max_subtree_bytes=1_024)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "CHUNK_BYTES", chunk)
@@ -97,6 +105,67 @@ def test_plain_siblings_are_read_past(split_bytes: SplitBytes, monkeypatch: pyte
     monkeypatch.setattr(Skipper, "siblings", counted)
     assert len(split_bytes(f"<r><L>{PLAIN * 5_000}</L></r>", "L/Pax")) == 5_000
     assert sum(taken) > 4_500
+
+
+RECORD = f"<Record k='1'>{'<Field>some value</Field>' * 20}</Record>"
+
+
+@pytest.mark.parametrize("path", ["/r/M/Pax", "M/Pax", "M/*", "//Pax"])
+def test_repeated_elements_that_no_path_matches_are_left_out_whole(
+    path: str, split_bytes: SplitBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    feed = GuardedParser.feed
+
+    def counted(self: GuardedParser, data: bytes) -> None:
+        told.append(len(data))
+        feed(self, data)
+
+    monkeypatch.setattr(GuardedParser, "feed", counted)
+    content = f"<r><L><Inner>{RECORD * 2_000}</Inner></L><M>{PLAIN}</M></r>"
+    assert [each.section_path for each in split_bytes(content, path)] == ["/r/M[1]/Pax[1]"]
+    assert sum(told) < len(content) / 5  # what is read until the name is known
+
+
+def test_what_is_left_out_counts_among_its_siblings(split_bytes: SplitBytes) -> None:
+    content = f"<r><L>{RECORD * 700}<Pax/>{RECORD * 300}<Pax/><Record><Pax/></Record></L></r>"
+    found = [each.section_path for each in split_bytes(content, "//Pax", "Record[@k='2']")]
+    assert found == ["/r/L[1]/Pax[1]", "/r/L[1]/Pax[2]", "/r/L[1]/Record[1001]/Pax[1]"]
+
+
+@pytest.mark.parametrize("bad", ["<Record><a></Record>", "<Record>&no;</Record>", "<Record><p:a/></Record>", "</L>"])
+def test_what_is_left_out_is_checked_all_the_same(bad: str, split_bytes: SplitBytes) -> None:
+    with pytest.raises(MalformedDocument) as refused:
+        split_bytes(f"<r><L>\n{RECORD * 50}\n{RECORD * 50}\n{bad}{RECORD * 50}</L></r>", "/r/M/Pax")
+    assert refused.value.line == 4
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "<Record>" + "<a>" * 256 + "</a>" * 256 + "</Record>",
+        "<Record><x " + " ".join(f"a{n}='1'" for n in range(1_100)) + "/></Record>",
+        "<Record><a xmlns='not a uri'/></Record>",
+    ],
+)
+def test_bounds_hold_for_what_is_left_out(bad: str, split_bytes: SplitBytes) -> None:
+    with pytest.raises(UnsafeDocument):
+        split_bytes(f"<r><L>{RECORD * 50}{bad}{RECORD * 50}</L></r>", "/r/M/Pax")
+
+
+@pytest.mark.parametrize("path", ["/r/M/Pax", "L/Record"])
+def test_names_without_end_are_refused_also_where_most_elements_are_read_past(
+    path: str, split_bytes: SplitBytes
+) -> None:
+    new = (
+        f"<Record>{''.join(f'<n{record}-{n}>x</n{record}-{n}>' for n in range(50))}</Record>" for record in range(900)
+    )
+    with pytest.raises(UnsafeDocument, match="different names"):
+        split_bytes(
+            f"<r><L>{RECORD * 100}{''.join(f'<Record>{fields}</Record>' for fields in new)}</L></r>",
+            path,
+            limits=Limits(max_names=2_000),
+        )
 
 
 def test_an_empty_element_does_not_close_the_element_of_its_name_around(split_bytes: SplitBytes) -> None:

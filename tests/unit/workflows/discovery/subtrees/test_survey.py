@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from thresher.workflows.discovery.subtrees import SourceDocument, parse_paths, split, survey
+from thresher.workflows.discovery.subtrees import PathNode, SourceDocument, parse_paths, split, survey
 
 OpenBytes = Callable[..., SourceDocument]
 
@@ -120,3 +122,16 @@ def test_a_document_of_many_names_is_described_in_bounds(open_bytes: OpenBytes) 
 def test_a_deep_document_is_described(open_bytes: OpenBytes) -> None:
     content = "<a>" * 256 + "</a>" * 256
     assert len(survey(open_bytes(content.encode())).to_dict()["paths"]) == 256
+
+
+@given(st.lists(st.lists(st.integers(4, 10_000), max_size=1_500), max_size=6))
+def test_sizes_taken_up_many_at_once_are_those_taken_up_one_by_one(batches: list[list[int]]) -> None:
+    together, alone = PathNode("a", 1), PathNode("a", 1)
+    for batch in batches:
+        together.noted += batch
+        together.settle()
+        for size in batch:
+            alone.noted.append(size)
+            alone.settle()
+    shown = ("sizes", "count", "total", "smallest", "largest")
+    assert [getattr(together, name) for name in shown] == [getattr(alone, name) for name in shown]
