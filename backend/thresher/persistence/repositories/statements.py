@@ -62,6 +62,7 @@ def _claim() -> sa.Update:
             _item.attributes,
             _item.attempts_started,
             _item.failures,
+            _item.losses,
         )
     )
 
@@ -120,6 +121,7 @@ INSERT_PAYLOADS: Final = PAYLOADS.insert().inline()
 DROP_PAYLOADS: Final = PAYLOADS.delete().where(PAYLOADS.c.item_id == sa.bindparam("held_item"))
 GIVEN_BACK: Final = _given_back()
 RELEASE: Final = GIVEN_BACK.where(*_held())
+BEGIN: Final = ITEMS.update().where(*_held()).values(begun=_item.attempts_started)
 RENEW: Final = (
     ITEMS.update().where(_item.lease_owner == sa.bindparam("owner")).values(lease_until=sa.bindparam("until"))
 )
