@@ -190,6 +190,12 @@ class Store(Protocol):
         What is said twice is as if it was said once.
         """
 
+    def telling_requests(self, run_id: str, tell: Callable[[RunRequest], None]) -> AbstractContextManager[None]:
+        """While inside: ``tell`` hears of what the run is asked to do whenever one of its attempts is finished here.
+
+        It is called by the thread that writes, and must be quick.
+        """
+
     def finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt: records, children, attempt, item state, attachments, in one transaction.
 

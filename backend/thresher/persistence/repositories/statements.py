@@ -112,6 +112,7 @@ def insert_new_items(dialect: str) -> sa.Insert:
     return passing_over.returning(_item.id, _item.key)
 
 
+REQUESTED: Final = sa.select(_run.requested).where(_run.id == sa.bindparam("asked_run"))
 INSERT_ATTEMPTS: Final = ATTEMPTS.insert().inline()
 INSERT_NODE_FACTS: Final = NODE_FACTS.insert().inline()
 DELETE_NODE_FACTS: Final = NODE_FACTS.delete().where(NODE_FACTS.c.item_id == sa.bindparam("finished_item"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -35,7 +37,7 @@ from thresher.engine.work import (
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
-from thresher.persistence.prepared import PreparedStatement
+from thresher.persistence.prepared import PreparedLookup, PreparedStatement
 from thresher.persistence.repositories import run_requests
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
@@ -97,6 +99,9 @@ class SqlStore:
         self._release = PreparedStatement(sql.RELEASE, dialect)
         self._begin = PreparedStatement(sql.BEGIN, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
+        self._requested = PreparedLookup(sql.REQUESTED, dialect)
+        self._telling = Lock()  # protects _told
+        self._told: dict[str, list[Callable[[RunRequest], None]]] = {}
 
     # Runs
 
@@ -249,6 +254,22 @@ class SqlStore:
         if row is None:
             raise run_requests.unknown_run(run_id)
         return None if row[0] is None else RunRequest(row[0])
+
+    @contextmanager
+    def telling_requests(self, run_id: str, tell: Callable[[RunRequest], None]) -> Iterator[None]:
+        """While inside: ``tell`` hears of what the run is asked to do whenever one of its attempts is finished here.
+
+        It is called by the thread that writes, and must be quick.
+        """
+        with self._telling:
+            self._told.setdefault(run_id, []).append(tell)
+        try:
+            yield
+        finally:
+            with self._telling:
+                self._told[run_id].remove(tell)
+                if not self._told[run_id]:
+                    del self._told[run_id]
 
     def request(self, run_id: str, request: RunRequest) -> Run:
         """Asks a run to pause or to be cancelled; returns it as it is then.
@@ -465,7 +486,18 @@ class SqlStore:
                 claim, now = completion.claim, self._clock()
                 self._insert_items(connection, claim.run_id, completion.outcome.children, now, claim.item_id)
         self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
+        if self._told:
+            self._tell_requests(connection, {completion.claim.run_id for completion in completions})
         return [True] * len(completions)
+
+    def _tell_requests(self, connection: sa.Connection, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            with self._telling:
+                told = tuple(self._told.get(run_id, ()))
+            request = self._requested.execute(connection, run_id) if told else None
+            if request is not None:
+                for tell in told:
+                    tell(RunRequest(request))
 
     def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
         """Writes the items' new states; False where one of them is no longer held."""
