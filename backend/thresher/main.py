@@ -40,6 +40,7 @@ def serve(settings: Settings, announce: Announce) -> bool:
                 access_log=False,
                 server_header=False,
                 ws="websockets-sansio",
+                ws_per_message_deflate=False,  # would compress each state once for each onlooker
                 timeout_graceful_shutdown=5,
             )
             address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
