@@ -55,19 +55,30 @@ async def told(board: Board, batch_id: str, run_ids: Sequence[str]) -> list[Batc
     return [frame.moment for frame in frames if isinstance(frame.moment, BatchMoment)]
 
 
+async def told_to_a_slow_one(board: Board, batch_id: str, run_ids: Sequence[str]) -> list[Frame | None]:
+    """What somebody is sent who takes one state, and the next when all is over for the others."""
+    async with board.batch(batch_id, run_ids) as channel:
+        frames = channel.frames()
+        first = await anext(frames)
+        _others = [frame async for frame in channel.frames()]
+        return [first, *[frame async for frame in frames]]
+
+
 def test_a_batch_is_followed_to_its_end_whatever_becomes_of_its_documents(service: Service) -> None:
     batch = [submitted(service, f"{number}.xml", document(number)) for number in range(5)]
     batch.append(submitted(service, "torn.xml", "<L><P>"))
     run_ids = [run.run_id for run in batch]
 
-    async def look_on() -> list[list[BatchMoment]]:
+    async def look_on() -> tuple[list[list[BatchMoment]], list[Frame | None]]:
         board = Board(service)
         looking = [asyncio.create_task(told(board, "b1", run_ids)) for _ in range(3)]
+        slow = asyncio.create_task(told_to_a_slow_one(board, "b1", run_ids))
         await asyncio.sleep(0)  # they look on before anything has begun
         service.host.start()
-        return list(await asyncio.gather(*looking))
+        return list(await asyncio.gather(*looking)), await slow
 
-    seen = asyncio.run(look_on())
+    seen, seen_slowly = asyncio.run(look_on())
+    assert [frame.is_final for frame in seen_slowly if frame] == [False, True]
     for moments in seen:
         assert all(moment.documents.total == 6 for moment in moments)
         done = [moment.documents.done for moment in moments]
