@@ -100,8 +100,8 @@ class SqlStore:
         self._begin = PreparedStatement(sql.BEGIN, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
         self._requested = PreparedLookup(sql.REQUESTED, dialect)
-        self._telling = Lock()  # protects _told
-        self._told: dict[str, list[Callable[[RunRequest], None]]] = {}
+        self._listening_lock = Lock()  # protects _listening
+        self._listening: dict[str, list[Callable[[RunRequest], None]]] = {}
 
     # Runs
 
@@ -261,15 +261,15 @@ class SqlStore:
 
         It is called by the thread that writes, and must be quick.
         """
-        with self._telling:
-            self._told.setdefault(run_id, []).append(tell)
+        with self._listening_lock:
+            self._listening.setdefault(run_id, []).append(tell)
         try:
             yield
         finally:
-            with self._telling:
-                self._told[run_id].remove(tell)
-                if not self._told[run_id]:
-                    del self._told[run_id]
+            with self._listening_lock:
+                self._listening[run_id].remove(tell)
+                if not self._listening[run_id]:
+                    del self._listening[run_id]
 
     def request(self, run_id: str, request: RunRequest) -> Run:
         """Asks a run to pause or to be cancelled; returns it as it is then.
@@ -486,14 +486,14 @@ class SqlStore:
                 claim, now = completion.claim, self._clock()
                 self._insert_items(connection, claim.run_id, completion.outcome.children, now, claim.item_id)
         self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
-        if self._told:
+        if self._listening:
             self._tell_requests(connection, {completion.claim.run_id for completion in completions})
         return [True] * len(completions)
 
     def _tell_requests(self, connection: sa.Connection, run_ids: Iterable[str]) -> None:
         for run_id in run_ids:
-            with self._telling:
-                told = tuple(self._told.get(run_id, ()))
+            with self._listening_lock:
+                told = tuple(self._listening.get(run_id, ()))
             request = self._requested.execute(connection, run_id) if told else None
             if request is not None:
                 for tell in told:
