@@ -91,6 +91,14 @@ class Forbidden(BadInput):
     """Raised when a key does not let its holder do this."""
 
 
+class ForeignHost(Forbidden):
+    """Raised when the server is asked under a name that is not known to be its own."""
+
+
+class ForeignOrigin(Forbidden):
+    """Raised when a browser sends something for a page of another site."""
+
+
 class TooManyRequests(BadInput):
     """Raised when a key is used more often than it may be; ``retry_after`` in seconds."""
 
