@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from thresher.api.app import create_app
 from thresher.api.bounds import LARGEST_HEAD
+from thresher.api.guards import guarded
 from thresher.bootstrap import Service, open_service
 from thresher.core.config import Settings
 from thresher.core.errors import BadConfiguration
@@ -40,7 +41,7 @@ def serve(settings: Settings, announce: Announce) -> bool:
         is_public = host not in LOOPBACK
         with _listening(host, port) as listening:
             config = uvicorn.Config(
-                create_app(service, is_public=is_public),
+                guarded(create_app(service, is_public=is_public), settings, is_public=is_public),
                 log_config=None,
                 access_log=False,
                 server_header=False,

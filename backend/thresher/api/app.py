@@ -10,11 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from thresher.api.bounds import Bounds
 from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
 from thresher.api.routes import facts, health, items, problems, runs
-from thresher.api.same_origin import OwnNames, SameOrigin
 from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
@@ -47,9 +45,6 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
     app.state.readiness = health.readiness_of(service)
     add_error_handlers(app)
-    # The last one stands outermost.
-    app.add_middleware(SameOrigin, OwnNames(service.settings.serve_allowed_hosts or (), is_public=is_public))
-    app.add_middleware(Bounds, service.settings.max_body_bytes)
     app.add_middleware(Defects)
     for router in ROUTERS:
         app.include_router(router)

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thresher.api.error_handlers import problem_response
 from thresher.api.problems import HEAD_TOO_LARGE
+from thresher.operations.request_bodies import BoundedBody
 
 LARGEST_HEAD: Final = 32 * 1024  # bytes of the address and all headers
-SLOWEST: Final = (16 * 1024, 30.0)  # bytes for which so many seconds are waited, until all is there
-MOST_DRAINED: Final = 64 * 1024 * 1024  # bytes that are read and forgotten after an early answer
-LONGEST_DRAIN: Final = 10.0  # seconds
-_KEY: Final = "thresher.body"
 
 
 class Bounds:
-    """Middleware: refuses heads that are too large, bodies of more than ``max_bytes``, and senders that dawdle.
-
-    A route that takes more says so (``take_more``), and then counts by itself. Who is still sending when the answer is
-    there already gets to see it: what is on its way is read for a while, as a connection that is closed before that
-    is reset, and the answer lost.
-    """
+    """Middleware: refuses heads that are too large; bodies are bounded as ``BoundedBody`` says."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -37,7 +26,7 @@ class Bounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = scope[_KEY] = _Body(scope, receive, send, self._max_bytes)
+        body = BoundedBody(scope, receive, send, self._max_bytes)
         if _size_of_head(scope) > LARGEST_HEAD:
             refused = problem_response(
                 HTTPConnection(scope),
@@ -47,93 +36,6 @@ class Bounds:
             await refused(scope, body.receive, body.send)
             return
         await self._app(scope, body.receive, body.send)
-
-
-def take_more(connection: HTTPConnection) -> int:
-    """Lifts the bound on the body of this request, whose reader bounds it otherwise; returns what the bound was."""
-    body: _Body = connection.scope[_KEY]
-    return body.lift()
-
-
-class _Body:
-    """The body of one request on its way in, and the answer on its way out."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
-        headers = Headers(scope=scope)
-        announced = headers.get("content-length", "")
-        self._receive = receive
-        self._send = send
-        self._most: int | None = max_bytes
-        self._max_bytes = max_bytes
-        self._announced = int(announced) if announced.isdigit() else 0
-        self._is_complete = not self._announced and "transfer-encoding" not in headers
-        self._is_held_back = headers.get("expect", "").lower() == "100-continue"  # until somebody wants to read it
-        self._size = self._size_seen = 0  # bytes: all, and those that patience was given for
-        self._patience = SLOWEST[1]  # seconds
-
-    def lift(self) -> int:
-        self._most = None
-        return self._max_bytes
-
-    async def receive(self) -> Message:
-        """The next piece.
-
-        Raises:
-            HTTPException: it is too large (413), or too slow (408).
-        """
-        if self._is_complete:
-            return await self._receive()  # of interest is only whether the client goes away
-        self._check_size(self._announced)
-        self._is_held_back = False
-        message = await self._in_time()
-        self._check_size(self._size)
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Passes the answer on; its end waits until the client has stopped sending."""
-        if self._is_complete or self._is_held_back:
-            await self._send(message)
-        elif message["type"] == "http.response.start":
-            await self._send({**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]})
-        elif message.get("more_body", False):
-            await self._send(message)
-        else:
-            await self._send({**message, "more_body": True})
-            await self._drain()
-            await self._send({"type": "http.response.body"})
-
-    def _check_size(self, size: int) -> None:
-        if self._most is not None and size > self._most:
-            raise HTTPException(413, f"The request is larger than {self._most:,} bytes, the most that is taken here.")
-
-    async def _in_time(self) -> Message:
-        """Only waiting counts: time in which nobody here reads is not the sender's."""
-        least, seconds = SLOWEST
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        try:
-            async with asyncio.timeout(self._patience):
-                message = self._count(await self._receive())
-        except TimeoutError:
-            raise HTTPException(408, f"Less than {least:,} bytes came in {seconds:g} seconds.") from None
-        self._patience -= clock() - begun
-        if self._size - self._size_seen >= least:
-            self._patience, self._size_seen = seconds, self._size
-        return message
-
-    async def _drain(self) -> None:
-        before = self._size
-        try:
-            async with asyncio.timeout(LONGEST_DRAIN):
-                while not self._is_complete and self._size - before < MOST_DRAINED:
-                    self._count(await self._receive())
-        except TimeoutError:
-            pass
-
-    def _count(self, message: Message) -> Message:
-        self._size += len(message.get("body", b""))
-        self._is_complete = not message.get("more_body", False)
-        return message
 
 
 def _size_of_head(scope: Scope) -> int:

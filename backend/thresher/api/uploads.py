@@ -16,8 +16,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
-from thresher.api.bounds import take_more
 from thresher.core.errors import BadInput, TooLarge, UnsupportedDocument
+from thresher.operations.request_bodies import take_more
 from thresher.persistence.source_files import Incoming, SourceFiles
 from thresher.workflows.discovery.subtrees import Limits, SourceDocument
 
@@ -56,7 +56,7 @@ async def received(request: Request, files: SourceFiles, max_bytes: int, limits:
         BadInput: it has no document, or the document is empty or obviously none.
     """
     boundary = _boundary(request)
-    most = _Most(max_bytes, take_more(request))
+    most = _Most(max_bytes, take_more(request.scope))
     _check_announced(request, most)
     with await run_in_threadpool(files.receive) as document:
         upload = Upload(document)
