@@ -45,8 +45,12 @@ class _Most:
 
 
 @asynccontextmanager
-async def received(request: Request, files: SourceFiles, max_bytes: int, limits: Limits) -> AsyncIterator[Upload]:
+async def received(
+    request: Request, files: SourceFiles, max_bytes: int, limits: Limits, *, instead: str = ""
+) -> AsyncIterator[Upload]:
     """The form of a request, its document on the disk; what is not kept while inside is gone afterwards.
+
+    ``instead``: a field that may stand in the document's place; the upload then has no name.
 
     Its fields together are bounded as other bodies are (``MAX_BODY_BYTES``).
 
@@ -61,10 +65,11 @@ async def received(request: Request, files: SourceFiles, max_bytes: int, limits:
     with await run_in_threadpool(files.receive) as document:
         upload = Upload(document)
         await _read(request, _Form(boundary, upload, most), limits)
-        if not upload.name:
-            raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
         document.close()
-        await run_in_threadpool(_check_kind, upload, limits)
+        if upload.name:
+            await run_in_threadpool(_check_kind, upload, limits)
+        elif instead not in upload.fields:
+            raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
         yield upload
 
 
