@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
 from thresher.api.routes import facts, health, items, problems, runs
 from thresher.api.schemas.problems import ProblemDetails
@@ -42,7 +43,9 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     )
     app.state.service = service
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
+    app.state.readiness = health.readiness_of(service)
     add_error_handlers(app)
+    app.add_middleware(Defects)
     for router in ROUTERS:
         app.include_router(router)
     _describe_problems(app)

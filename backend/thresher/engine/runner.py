@@ -268,9 +268,8 @@ class _Session:
         spent = self._store.totals(run.run_id).usage.spent_at_most
         if budget.atoms_of(spent) is None:
             raise StateConflict(
-                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD. "
-                "Give --budget in tokens, or --budget none."
-            )
+                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD."
+            ).with_hint("Give --budget in tokens, or --budget none.")
         return Ledger(budget, spent)
 
     def _counts(self) -> Counts:

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, PermanentError
@@ -43,6 +44,7 @@ from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_queue import enqueue
 from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.sources import unknown_source
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
@@ -106,7 +108,11 @@ class SqlStore:
     # Runs
 
     def create_run(self, new: NewRun, *, queued: bool = False) -> Run:
-        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on."""
+        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on.
+
+        Raises:
+            NotFound: its document was deleted meanwhile.
+        """
         now = self._clock()
         row: dict[str, Any] = {
             "id": self._run_ids.new(now),
@@ -124,7 +130,12 @@ class SqlStore:
             if queued:
                 enqueue(connection, row["id"], now)
 
-        self._db.write_with_lock(insert)
+        try:
+            self._db.write_with_lock(insert)
+        except IntegrityError as error:
+            if new.source_id is None:
+                raise
+            raise unknown_source(new.source_id) from error
         return self.get_run(row["id"])
 
     def settle_run(self, run_id: str, settled: NewRun) -> Run:
