@@ -25,10 +25,11 @@ from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
-from thresher.engine.feed import ProgressFeed
+from thresher.engine.feed import Background, ProgressFeed
 from thresher.engine.gate import Resources
 from thresher.engine.host import HostOptions, RunHost
 from thresher.engine.modes import ENOUGH_TO_DECIDE, Modes, ModeWish, decide
+from thresher.engine.ownership import is_dead
 from thresher.engine.ports import Workflow
 from thresher.engine.progress import Listener, RunFinished
 from thresher.engine.reports import failure_of, report_of
@@ -50,7 +51,7 @@ from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine, is_missing
 from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.costs import experience_with
-from thresher.persistence.repositories.node_facts import insert_node_facts
+from thresher.persistence.repositories.node_facts import fact_counts, insert_node_facts
 from thresher.persistence.repositories.run_queue import SqlRunQueue
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.source_files import SourceFiles
@@ -546,7 +547,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         options = HostOptions(
             settings.max_concurrent_runs, settings.lease_seconds, grace=settings.shutdown_grace_seconds
         )
-        host = RunHost(queue, HostedDiscoveries(discovery), feed, options)
+        host = RunHost(queue, HostedDiscoveries(discovery, feed), feed, options)
         yield Service(discovery, queue, host, feed, metrics)
 
 
@@ -555,6 +556,7 @@ class HostedDiscoveries:
     """What a host does with a run: looks at its document first where nobody has, then works on it."""
 
     discovery: Discovery
+    feed: ProgressFeed
 
     def __call__(self, run_id: str, listeners: Sequence[Listener], control: RunControl) -> RunReport:
         """One session of a run; see ``engine.host.Work``."""
@@ -569,7 +571,17 @@ class HostedDiscoveries:
                 listener(RunFinished(report))
             return report
         modes = discovery.modes(_wish(run, discovery.settings))
+        self.feed.describe(run_id, self._background(discovery, run))
         return discovery.runner.run(run_id, modes, (*listeners, *discovery.observers.of_runs), control)
+
+    def _background(self, discovery: Discovery, run: Run) -> Background:
+        """What onlookers are to know besides the events: of a run that goes on, what it has come to before."""
+        runner, resource = discovery.runner, discovery.client.resource
+        if run.started_at is None:
+            return Background(resource=resource, in_hand=lambda: runner.in_hand)
+        discovery.store.recover(run.run_id, is_dead, runner.options.max_losses)
+        earlier, facts = discovery.store.totals(run.run_id), fact_counts(discovery.db, run.run_id).facts
+        return Background(earlier, facts, resource, lambda: runner.in_hand)
 
     def _made_ready(self, run: Run) -> Discovery:
         """The document is looked at, and the model answers.

@@ -52,7 +52,8 @@ class ItemsPlanned:
 class ItemFinished:
     """An attempt ended; ``status`` is PENDING where the item will be tried again. ``duration`` in seconds.
 
-    ``item`` and ``attempt`` are the numbers of both, ``usage`` is what the attempt cost.
+    ``item`` and ``attempt`` are the numbers of both, ``usage`` is what the attempt cost. ``committed_at``: when its
+    worker was told that all of that is committed, in seconds since 1970.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class ItemFinished:
     stage: str = "item"
     started_at: datetime | None = None
     usage: Usage = field(default_factory=Usage)
+    committed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

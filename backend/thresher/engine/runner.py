@@ -416,7 +416,7 @@ class _Session:
             self._control.wake()  # there is something to claim that was not there before
 
     def _tell(self, done: Completion) -> None:
-        record = done.attempt
+        committed_at, record = time.time(), done.attempt
         children = done.outcome.children
         if children:
             skipped = sum(1 for child in children if child.skip_reason is not None)
@@ -438,6 +438,7 @@ class _Session:
                 stage=done.claim.stage,
                 started_at=record.started_at,
                 usage=record.usage,
+                committed_at=committed_at,
             )
         )
 
