@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
 from thresher.api.progress import BatchOf, Board
 from thresher.api.routes import facts, health, items, problems, progress, runs
@@ -48,9 +49,11 @@ def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf |
     )
     app.state.service = service
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
+    app.state.readiness = health.readiness_of(service)
     app.state.tickets = Tickets(service, app.state.doorkeeper)
     app.state.board = Board(service, batch_of)
     add_error_handlers(app)
+    app.add_middleware(Defects)
     for router in ROUTERS:
         app.include_router(router)
     _describe_problems(app)

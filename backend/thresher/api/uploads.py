@@ -17,11 +17,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from thresher.core.errors import BadInput, TooLarge, UnsupportedDocument
+from thresher.operations.request_bodies import take_more
 from thresher.persistence.source_files import Incoming, SourceFiles
 from thresher.workflows.discovery.subtrees import Limits, SourceDocument
 
 PIECE = 1024 * 1024  # bytes that are written at once
-LARGEST_FIELD = 1024 * 1024  # bytes of all fields of a form that are no file
 MOST_FIELDS = 100
 _OVERHEAD = 64 * 1024  # bytes of boundaries and heads
 _LONGEST_NAME = 255
@@ -36,9 +36,23 @@ class Upload:
     fields: dict[str, list[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Most:
+    """Bytes that a form may hold: its document, and its fields together."""
+
+    document: int
+    fields: int
+
+
 @asynccontextmanager
-async def received(request: Request, files: SourceFiles, max_bytes: int, limits: Limits) -> AsyncIterator[Upload]:
+async def received(
+    request: Request, files: SourceFiles, max_bytes: int, limits: Limits, *, instead: str = ""
+) -> AsyncIterator[Upload]:
     """The form of a request, its document on the disk; what is not kept while inside is gone afterwards.
+
+    ``instead``: a field that may stand in the document's place; the upload then has no name.
+
+    Its fields together are bounded as other bodies are (``MAX_BODY_BYTES``).
 
     Raises:
         UnsupportedDocument: it is no form, or its document is no XML.
@@ -46,14 +60,16 @@ async def received(request: Request, files: SourceFiles, max_bytes: int, limits:
         BadInput: it has no document, or the document is empty or obviously none.
     """
     boundary = _boundary(request)
-    _check_announced(request, max_bytes)
+    most = _Most(max_bytes, take_more(request.scope))
+    _check_announced(request, most)
     with await run_in_threadpool(files.receive) as document:
         upload = Upload(document)
-        await _read(request, _Form(boundary, upload, max_bytes), limits)
-        if not upload.name:
-            raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
+        await _read(request, _Form(boundary, upload, most), limits)
         document.close()
-        await run_in_threadpool(_check_kind, upload, limits)
+        if upload.name:
+            await run_in_threadpool(_check_kind, upload, limits)
+        elif instead not in upload.fields:
+            raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
         yield upload
 
 
@@ -65,10 +81,10 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-def _check_announced(request: Request, max_bytes: int) -> None:
+def _check_announced(request: Request, most: _Most) -> None:
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes + LARGEST_FIELD + _OVERHEAD:
-        raise _too_large(max_bytes)
+    if announced.isdigit() and int(announced) > most.document + most.fields + _OVERHEAD:
+        raise _too_large(most.document)
 
 
 async def _read(request: Request, form: _Form, limits: Limits) -> None:
@@ -98,9 +114,9 @@ def _check_kind(upload: Upload, limits: Limits) -> None:
 class _Form:
     """Takes a form apart; pieces of the document wait until ``write`` puts them on the disk."""
 
-    def __init__(self, boundary: bytes, upload: Upload, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes, upload: Upload, most: _Most) -> None:
         self.upload = upload
-        self._max_bytes = max_bytes
+        self._most = most
         self._pieces: deque[bytes] = deque()
         self._waiting = self._size = self._field_bytes = 0
         self._header = self._value = b""
@@ -174,13 +190,13 @@ class _Form:
         piece = data[start:end]
         if self._field is not None:
             self._field_bytes += len(piece)
-            if self._field_bytes > LARGEST_FIELD:
-                raise TooLarge(f"The fields of the form are larger than {LARGEST_FIELD:,} bytes.")
+            if self._field_bytes > self._most.fields:
+                raise TooLarge(f"The fields of the form are larger than {self._most.fields:,} bytes.")
             self._text += piece
             return
         self._size += len(piece)
-        if self._size > self._max_bytes:
-            raise _too_large(self._max_bytes)
+        if self._size > self._most.document:
+            raise _too_large(self._most.document)
         self._pieces.append(piece)
         self._waiting += len(piece)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -114,16 +115,31 @@ class Tally:
         self._sum_of_durations = 0.0  # of those that are kept
         self._started = time.monotonic()
         self._ended = 0
+        self._is_storing = False
+        self._early = 0  # items that ended before the planner told of them
 
     def work_with(self, workers: int) -> None:
         """So many work from now on."""
         with self._lock:
             self._workers = workers
 
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """While inside the planner stores items and then says ``planned``: some of them may end before that."""
+        with self._lock:
+            self._is_storing = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_storing, self._early = False, 0
+
     def planned(self, pending: int, skipped: int, *, complete: bool = False) -> Snapshot:
         """More items are known."""
         with self._lock:
-            self._counts["pending"] += pending
+            ended = min(pending, self._early)
+            self._early -= ended
+            self._counts["pending"] += pending - ended
             self._counts["skipped"] += skipped
             self._planning_complete = self._planning_complete or complete
             return self._snapshot()
@@ -132,7 +148,10 @@ class Tally:
         """An attempt ended; seen from here an item is pending until it is finished."""
         with self._lock:
             if status is not ItemStatus.PENDING:
-                self._counts["pending"] = max(self._counts["pending"] - 1, 0)
+                if self._counts["pending"]:
+                    self._counts["pending"] -= 1
+                else:  # it was planned by another process, or a moment ago
+                    self._early += self._is_storing
                 self._counts[status] += 1
                 self._ended += 1
             if error_class is not None:

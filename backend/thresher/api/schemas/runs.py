@@ -12,11 +12,24 @@ from thresher.core.config import ProcessingMode
 from thresher.core.errors import BadConfiguration
 from thresher.engine.budget import Budget
 from thresher.engine.work import Counts, Priority, Run, RunStatus
+from thresher.operations.budgets import BudgetChange
 from thresher.operations.runs import RunOptions
 from thresher.persistence.repositories.workspace_runs import RunFilter, RunProgress
 from thresher.workflows.discovery import NodeConfiguration, parse_paths
 
 PriorityName = Literal["immediate", "normal", "low"]
+
+
+def budget_or_none(value: str | None) -> str | None:
+    """A budget as it is written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return None if value is None else str(Budget.parse(value))
+    except BadConfiguration as error:
+        raise ValueError(str(error)) from error
 
 
 class RunsQuery(BaseModel):
@@ -61,13 +74,7 @@ class RunOptionsIn(BaseModel):
             raise ValueError(str(error)) from error
         return value
 
-    @field_validator("budget")
-    @classmethod
-    def _budget_is_one(cls, value: str | None) -> str | None:
-        try:
-            return None if value is None else str(Budget.parse(value))
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
+    _budget_is_one = field_validator("budget")(budget_or_none)
 
     def options(self) -> RunOptions:
         """The same, for the operations."""
@@ -207,6 +214,26 @@ class RetryIn(BaseModel):
     items: Sequence[str] = Field(default=[], max_length=1000, description="Nodes by path or number.")
     error_classes: Sequence[str] = Field(default=[], max_length=100, description="Only those that failed with these.")
     cancelled: bool = Field(default=False, description="Also cancelled nodes, and the rest of a cancelled run.")
+
+
+class ResumeIn(BaseModel):
+    """How a run goes on; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"budget": "$2"}, {"budget": None}, {}]})
+
+    budget: str | None = Field(
+        default=None,
+        max_length=40,
+        description="What the whole run may spend, with what it has spent: `$0.50`, `200ktokens`; null: what it takes.",
+    )
+
+    _budget_is_one = field_validator("budget")(budget_or_none)
+
+    def change(self) -> BudgetChange | None:
+        """The new budget; None: it stays."""
+        if "budget" not in self.model_fields_set:
+            return None
+        return BudgetChange(None if self.budget is None else Budget.parse(self.budget))
 
 
 class RetriedOut(BaseModel):

@@ -61,8 +61,24 @@ def get_source(db: ThreadSafeDatabaseManager, source_id: str) -> Source:
     with db.read() as session:
         row = session.execute(sa.select(SOURCES).where(_source.id == source_id)).one_or_none()
     if row is None:
-        raise NotFound(f"No document is named {source_id!r}.")
+        raise unknown_source(source_id)
     return Source(*row)
+
+
+def note_use(db: ThreadSafeDatabaseManager, source_id: str) -> None:
+    """A document is used now.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    used = SOURCES.update().where(_source.id == source_id).values(used_at=datetime.now(UTC))
+    if not db.write_with_lock(lambda session: session.connection().execute(used).rowcount):
+        raise unknown_source(source_id)
+
+
+def unknown_source(source_id: str) -> NotFound:
+    """The error for an identifier that no document has."""
+    return NotFound(f"No document is named {source_id!r}.")
 
 
 def list_sources(
