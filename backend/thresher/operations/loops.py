@@ -39,8 +39,8 @@ class Loop:
                 self._look()
             except (ThresherError, OSError) as error:
                 log.warning(
-                    "not done, tried again", loop=self._name, error=type(error).__name__, reason=own_words(error)
+                    "loop not done", loop=self._name, error=type(error).__name__, reason=own_words(error)
                 )
             except Exception:
-                log.exception("not done because of a defect", loop=self._name)
+                log.exception("loop failed with a defect", loop=self._name)
             self._bell.wait(self._every)
