@@ -500,8 +500,12 @@ class Bells:
     """Rung by who has left work for one of the server's loops, so that it looks at once."""
 
     batches: Event = field(default_factory=Event)
-    schedules: Event = field(default_factory=Event)
     deliveries: Event = field(default_factory=Event)
+
+    def ring_all(self) -> None:
+        """A run has come to its end: its batch may have, and somebody may be waiting to be told."""
+        self.batches.set()
+        self.deliveries.set()
 
 
 @dataclass(frozen=True)
@@ -513,7 +517,7 @@ class Service:
     host: RunHost
     feed: ProgressFeed
     metrics: Metrics
-    bells: Bells = field(default_factory=Bells)
+    bells: Bells
 
     @property
     def settings(self) -> Settings:
@@ -542,10 +546,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises:
         DatabaseUnusable: the database cannot be opened, or is of another version.
-        BadConfiguration: the data folder cannot be written.
+        BadConfiguration: the data folder cannot be written, or EMAIL_URL is no mail server.
     """
+    from thresher.integrations.mail import check_mail_server  # noqa: PLC0415 # servers only
     from thresher.integrations.metrics import Metrics  # noqa: PLC0415 # few look
 
+    check_mail_server(None if settings.email_url is None else settings.email_url.get_secret_value())
     metrics = Metrics()
     own = Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
     with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
@@ -556,8 +562,9 @@ def open_service(settings: Settings) -> Iterator[Service]:
         options = HostOptions(
             settings.max_concurrent_runs, settings.lease_seconds, grace=settings.shutdown_grace_seconds
         )
-        host = RunHost(queue, HostedDiscoveries(discovery), feed, options)
-        yield Service(discovery, queue, host, feed, metrics)
+        bells = Bells()
+        host = RunHost(queue, HostedDiscoveries(discovery), feed, options, on_end=bells.ring_all)
+        yield Service(discovery, queue, host, feed, metrics, bells)
 
 
 @dataclass(frozen=True)

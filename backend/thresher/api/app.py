@@ -11,7 +11,19 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from thresher.api.error_handlers import add_error_handlers
-from thresher.api.routes import batches, documents, facts, health, items, node_configurations, problems, runs, templates
+from thresher.api.routes import (
+    batches,
+    documents,
+    facts,
+    health,
+    items,
+    node_configurations,
+    notifications,
+    problems,
+    runs,
+    schedules,
+    templates,
+)
 from thresher.api.schemas.batches import BatchIn
 from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
@@ -24,8 +36,10 @@ ROUTERS = (
     items.router,
     facts.router,
     documents.router,
+    schedules.router,
     batches.router,
     templates.router,
+    notifications.router,
     node_configurations.router,
     health.router,
     problems.router,
@@ -37,7 +51,9 @@ TAGS = [
     {"name": "facts", "description": "What was found, each value proved by its place in the document."},
     {"name": "documents", "description": "What was uploaded: what it is, what reading it would take, runs of it."},
     {"name": "batches", "description": "Many documents in one call, each read by a run of its own."},
+    {"name": "schedules", "description": "Batches that are begun again and again, at the times of a cron expression."},
     {"name": "templates", "description": "Named sets of options."},
+    {"name": "notifications", "description": "Who is told that a run or a batch has ended, and how that went."},
     {"name": "node configurations", "description": "Which paths the runs of a workspace read, and how."},
     {"name": "health", "description": "For those who keep the server going."},
     {"name": "problems", "description": "What the `type` of a problem means."},

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     fetch_workers: int = Field(default=8, ge=1, le=256)
     fetch_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     allowed_private_networks: str | None = None
+    notification_max_retries: int = Field(default=7, ge=0, le=20)
+    notification_retry_seconds: float = Field(default=5.0, gt=0)
+    email_url: SecretStr | None = None
 
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
@@ -122,7 +125,8 @@ class Settings(BaseSettings):
         """Every secret among the settings: keys, passwords within addresses, values in the query of addresses."""
         values = [getattr(self, name) for name in type(self).model_fields]
         keys = [value.get_secret_value().strip() for value in values if isinstance(value, SecretStr)]
-        addresses = [value for value in values if isinstance(value, str) and "://" in value]
+        texts = [*(value for value in values if isinstance(value, str)), *keys]
+        addresses = [value for value in texts if "://" in value]
         return tuple({*keys, *(secret for address in addresses for secret in _secrets_in(address))} - {""})
 
 

@@ -38,9 +38,7 @@ class Loop:
             try:
                 self._look()
             except (ThresherError, OSError) as error:
-                log.warning(
-                    "loop not done", loop=self._name, error=type(error).__name__, reason=own_words(error)
-                )
+                log.warning("loop not done", loop=self._name, error=type(error).__name__, reason=own_words(error))
             except Exception:
                 log.exception("loop failed with a defect", loop=self._name)
             self._bell.wait(self._every)

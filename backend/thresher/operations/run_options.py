@@ -34,6 +34,11 @@ class RunOptionsIn(BaseModel):
     limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
     mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
     priority: PriorityName = "normal"
+    notify: list[str] = Field(
+        default=[],
+        max_length=20,
+        description="Names of channels that are told of the end: of the run, or of the batch.",
+    )
     budget: str | None = Field(
         default=None, max_length=40, description="What the run may spend: `$0.50` or `200ktokens`."
     )
@@ -65,6 +70,7 @@ class RunOptionsIn(BaseModel):
             Priority[self.priority.upper()],
             None if self.budget is None else Budget.parse(self.budget),
             self.stored_nodes,
+            tuple(self.notify),
         )
 
     def to_json(self) -> dict[str, Any]:

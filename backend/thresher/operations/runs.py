@@ -16,6 +16,7 @@ from thresher.engine.reports import report_of
 from thresher.engine.work import NewRun, Priority, Run, RunRequest, RunStatus
 from thresher.operations.sources import drop_source_without_runs
 from thresher.persistence.repositories.batches import reopen_batch_of
+from thresher.persistence.repositories.deliveries import check_channels, create_run_to_tell_of, tell_again_of_run
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.sources import Source
 from thresher.persistence.repositories.workspace_runs import delete_run
@@ -31,7 +32,7 @@ class RunOptions:
     """How a document is to be read. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
 
     ``mode`` None: as the server is set. ``limit``: only the first subtrees. ``uses_stored``: the node configurations of
-    the workspace hold where no ``nodes`` are given.
+    the workspace hold where no ``nodes`` are given. ``notify``: names of channels that are told of the end.
     """
 
     paths: Sequence[str] = ()
@@ -41,6 +42,7 @@ class RunOptions:
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
     uses_stored: bool = True
+    notify: Sequence[str] = ()
 
 
 def submit(service: Service, source: Source, options: RunOptions, name: str | None = None) -> Run:
@@ -50,10 +52,13 @@ def submit(service: Service, source: Source, options: RunOptions, name: str | No
 
     Raises:
         BadConfiguration: one of the paths is none.
+        NotFound: a channel that is to be told is none of the workspace.
     """
-    run = service.store.create_run(announced(service, source, options, name), queued=True)
+    check_channels(service.db, source.workspace, options.notify)
+    new = announced(service, source, options, name)
+    run_id = create_run_to_tell_of(service.db, service.store, new, options.notify)
     service.host.wake()
-    return run
+    return service.store.get_run(run_id)
 
 
 def announced(service: Service, source: Source, options: RunOptions, name: str | None = None) -> NewRun:
@@ -184,7 +189,8 @@ def _take_back_lost(service: Service, run: Run) -> None:
 
 
 def _queue(service: Service, run_id: str) -> Run:
-    service.db.write_with_lock(lambda session: reopen_batch_of(session, run_id))
+    reopen_batch_of(service.db, run_id)
+    tell_again_of_run(service.db, run_id)
     service.queue.add(run_id)
     service.host.wake()
     return service.store.get_run(run_id)

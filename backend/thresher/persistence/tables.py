@@ -371,7 +371,7 @@ def _reference(target: str, action: str) -> sa.ForeignKey:
 
 
 class TemplateRow(Base):
-    """A named set of options. ``notify``: names of channels."""
+    """A named set of options."""
 
     __tablename__ = "templates"
 
@@ -380,7 +380,6 @@ class TemplateRow(Base):
     name: Mapped[str] = mapped_column(ForeignText)
     description: Mapped[str | None] = mapped_column(ForeignText)
     options: Mapped[dict[str, Any]]
-    notify: Mapped[list[Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -28,7 +28,7 @@ from thresher.workflows.discovery.discovery_workflow import KIND
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 LONGEST_WAIT = 3600.0  # seconds
-_LISTS = ("paths", "nodes")
+_LISTS = ("paths", "nodes", "notify")
 
 _FORM = {
     "requestBody": {
@@ -51,6 +51,7 @@ _FORM = {
                         "limit": {"type": "integer", "minimum": 1},
                         "mode": {"type": "string", "enum": ["auto", "parallel", "batch", "sequential"]},
                         "priority": {"type": "string", "enum": ["immediate", "normal", "low"]},
+                        "notify": {"type": "array", "items": {"type": "string"}},
                         "budget": {"type": "string", "examples": ["$0.50", "200ktokens"]},
                     },
                 },
