@@ -143,11 +143,11 @@ class _Deliveries:
         else:
             outcome = self._judged(delivery, payload, status)
         repository.finish_delivery(self._service.db, claimed, outcome)
-        log.info(
-            "notification sent" if outcome.error is None else "notification failed",
-            delivery_id=delivery.delivery_id,
-            http_status=outcome.http_status,
-        )
+        known = {"delivery_id": delivery.delivery_id, "http_status": outcome.http_status}
+        if outcome.error is None:
+            log.info("notification sent", **known)
+        else:
+            log.info("notification failed", **known)
 
     def _sent(self, claimed: ClaimedDelivery, payload: Mapping[str, Any]) -> int | None:
         """Sends; returns the status of a webhook's answer."""
