@@ -7,10 +7,11 @@ from contextlib import suppress
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from thresher.core.errors import BadConfiguration
 
@@ -89,8 +90,10 @@ class Settings(BaseSettings):
     source_retention_days: int = Field(default=30, ge=1, le=36_500)
     serve_host: str = "127.0.0.1"
     serve_port: int = Field(default=8000, ge=0, le=65_535)
+    serve_allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
     max_concurrent_runs: int = Field(default=4, ge=1, le=256)
     max_upload_bytes: int = Field(default=1024**3, ge=1)
+    max_body_bytes: int = Field(default=1024**2, ge=1024)
     api_requests_per_minute: int = Field(default=600, ge=1)
     shutdown_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
 
@@ -120,6 +123,11 @@ class Settings(BaseSettings):
             if part.strip():
                 ip_network(part.strip())
         return value
+
+    @field_validator("serve_allowed_hosts", mode="before")
+    @classmethod
+    def _names_are_separated_by_commas(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret among the settings: keys, passwords within addresses, values in the query of addresses."""

@@ -17,6 +17,18 @@ from thresher.workflows.discovery import NodeConfiguration, parse_paths
 PriorityName = Literal["immediate", "normal", "low"]
 
 
+def budget_or_none(value: str | None) -> str | None:
+    """A budget as it is written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return None if value is None else str(Budget.parse(value))
+    except BadConfiguration as error:
+        raise ValueError(str(error)) from error
+
+
 class RunOptionsIn(BaseModel):
     """How a document is to be read."""
 
@@ -52,13 +64,7 @@ class RunOptionsIn(BaseModel):
             raise ValueError(str(error)) from error
         return value
 
-    @field_validator("budget")
-    @classmethod
-    def _budget_is_one(cls, value: str | None) -> str | None:
-        try:
-            return None if value is None else str(Budget.parse(value))
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
+    _budget_is_one = field_validator("budget")(budget_or_none)
 
     def options(self) -> RunOptions:
         """The same, for the operations."""

@@ -14,6 +14,7 @@ from thresher.engine.budget import Budget
 from thresher.engine.ownership import is_dead
 from thresher.engine.reports import report_of
 from thresher.engine.work import NewRun, Priority, Run, RunRequest, RunStatus
+from thresher.operations.budgets import BudgetChange, check_price, check_spent
 from thresher.operations.sources import drop_source_without_runs
 from thresher.persistence.repositories.batches import reopen_batch_of
 from thresher.persistence.repositories.deliveries import check_channels, create_run_to_tell_of, tell_again_of_run
@@ -65,11 +66,12 @@ def announced(service: Service, source: Source, options: RunOptions, name: str |
     """The run that is to be stored.
 
     Raises:
-        BadConfiguration: one of the paths is none.
+        BadConfiguration: one of the paths is none, or the budget cannot be kept.
     """
     wish = choose_mode(service.settings, given=options.mode)
     new = DiscoveryWorkflow.announce(requested(service, source, options, name), wish.at_first, wish.reason)
     client = service.discovery.client
+    check_price(client, options.budget)
     return replace(
         new,
         source={**new.source, "sha256": source.sha256},
@@ -127,10 +129,13 @@ def request(service: Service, run: Run, wanted: RunRequest) -> Run:
     return service.store.request(run.run_id, wanted)
 
 
-def resume(service: Service, run: Run) -> Run:
+def resume(service: Service, run: Run, change: BudgetChange | None = None) -> Run:
     """Has a server go on with a run that was paused, failed as a whole, or was left by a process that died.
 
+    ``change``: what it may spend from now on, with what it has spent already; None: as before.
+
     Raises:
+        BadConfiguration: the new budget cannot be kept.
         StateConflict: nothing of it is open, it is cancelled, or somebody works on it.
     """
     _take_back_lost(service, run)
@@ -142,7 +147,12 @@ def resume(service: Service, run: Run) -> Run:
         raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {hint}")
     if service.store.leases(run.run_id):
         raise StateConflict(f"Run {run.run_id} is being worked on already.")
+    if change is not None:
+        check_price(service.discovery.read_as(run).client, change.budget)
+        check_spent(service.store, run, change.budget)
     service.store.withdraw(run.run_id)
+    if change is not None:
+        service.store.set_run_budget(run.run_id, change.budget)
     return _queue(service, run.run_id)
 
 

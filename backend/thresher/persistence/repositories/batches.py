@@ -18,6 +18,7 @@ from thresher.persistence.repositories import run_requests
 from thresher.persistence.repositories.deliveries import Subject, add_deliveries, tell_again
 from thresher.persistence.repositories.run_queue import requeue
 from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.sources import telling_of_lost_source
 from thresher.persistence.repositories.statements import ITEMS, NODE_FACTS, RUNS
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.repositories.workspace_runs import Page, RunProgress
@@ -347,6 +348,9 @@ def begin_run(
     """Stores and queues the run of a document, in one transaction with the document's own end; returns its identifier.
 
     None where the document is no longer held, or its batch was asked to stop meanwhile.
+
+    Raises:
+        NotFound: what was to be read was deleted meanwhile.
     """
 
     def write(session: Session) -> str | None:
@@ -366,7 +370,8 @@ def begin_run(
         connection.execute(update.values(run_id=run_id, error_class=None, error_message=None))
         return run_id
 
-    return db.write_with_lock(write)
+    with telling_of_lost_source(source_id):
+        return db.write_with_lock(write)
 
 
 def fail_document(

@@ -20,6 +20,7 @@ from thresher.engine.work import ENDED, NewRun
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.channels import CHANNELS, Channel, channel_of
 from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.sources import telling_of_lost_source
 from thresher.persistence.repositories.statements import RUNS
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.tables import BatchRow, DeliveryRow
@@ -108,14 +109,19 @@ def check_channels(db: ThreadSafeDatabaseManager, workspace: str, names: Sequenc
 
 
 def create_run_to_tell_of(db: ThreadSafeDatabaseManager, store: SqlStore, new: NewRun, names: Sequence[str]) -> str:
-    """Stores and queues a run together with the notifications of its end; returns its identifier."""
+    """Stores and queues a run together with the notifications of its end; returns its identifier.
+
+    Raises:
+        NotFound: its document was deleted meanwhile.
+    """
 
     def write(session: Session) -> str:
         run_id = store.add_run(session, new, queued=True)
         add_deliveries(session, new.workspace, names, datetime.now(UTC), Subject(run_id=run_id))
         return run_id
 
-    return db.write_with_lock(write)
+    with telling_of_lost_source(new.source_id):
+        return db.write_with_lock(write)
 
 
 def add_deliveries(session: Session, workspace: str, names: Sequence[str], now: datetime, subject: Subject) -> None:
