@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
-from thresher.api.progress import BatchOf, Board
+from thresher.api.progress import Board
 from thresher.api.routes import (
     batches,
     documents,
@@ -32,6 +33,7 @@ from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
+from thresher.operations.batches import batch_of_run
 from thresher.operations.tickets import Tickets
 
 # A new noun is a file in routes/ and a line here.
@@ -40,6 +42,7 @@ ROUTERS = (
     items.router,
     facts.router,
     progress.router,
+    progress.at_the_root,
     documents.router,
     schedules.router,
     batches.router,
@@ -66,11 +69,8 @@ TAGS = [
 ]
 
 
-def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf | None = None) -> FastAPI:
-    """The application for an open service.
-
-    ``is_public``: a key is needed in any case, see ``Doorkeeper``. ``batch_of``: which batch a run belongs to.
-    """
+def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
+    """The application for an open service; ``is_public``: a key is needed in any case, see ``Doorkeeper``."""
     app = FastAPI(
         title="Thresher",
         summary="Facts from every subtree of a large XML document, each proved by its path in the source.",
@@ -84,7 +84,7 @@ def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf |
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
     app.state.readiness = health.readiness_of(service)
     app.state.tickets = Tickets(service, app.state.doorkeeper)
-    app.state.board = Board(service, batch_of)
+    app.state.board = Board(service, partial(batch_of_run, service))
     add_error_handlers(app)
     app.add_middleware(Defects)
     for router in ROUTERS:

@@ -137,6 +137,17 @@ def get_run_to_watch(run_id: str, service: ServiceDep, onlooker: Annotated[Princ
     return runs.find_run(service, onlooker.workspace, run_id)
 
 
+def get_batch_to_watch(
+    batch_id: str, service: ServiceDep, onlooker: Annotated[Principal, Depends(get_onlooker)]
+) -> Batch:
+    """The batch that an address names, for one who looks on.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return find_batch(service, onlooker.workspace, batch_id)
+
+
 def get_source(source_id: str, service: ServiceDep, reader: Reader) -> Source:
     """The document that an address names.
 
@@ -162,6 +173,7 @@ def get_intake(service: ServiceDep, writer: Writer) -> Intake:
 
 
 IntakeDep = Annotated[Intake, Depends(get_intake)]
+BatchToWatch = Annotated[Batch, Depends(get_batch_to_watch)]
 BatchDep = Annotated[Batch, Depends(get_batch)]
 SourceDep = Annotated[Source, Depends(get_source)]
 RunDep = Annotated[Run, Depends(get_run)]
