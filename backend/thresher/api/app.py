@@ -14,6 +14,7 @@ from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
 from thresher.api.routes import facts, health, items, problems, runs
 from thresher.api.schemas.problems import ProblemDetails
+from thresher.api.schemas.runs import RunOptionsIn
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.sources import Retention
@@ -48,7 +49,7 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     app.add_middleware(Defects)
     for router in ROUTERS:
         app.include_router(router)
-    _describe_problems(app)
+    _describe(app)
     return app
 
 
@@ -69,17 +70,22 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     return lifespan
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Adds the schema of problems, which the routes refer to, to what OpenAPI says."""
-    described = app.openapi
+# What routes refer to by name only.
+REFERRED = (ProblemDetails, RunOptionsIn)
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds the schemas that nothing but a reference tells of to what OpenAPI says."""
+    made = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = described()
+        schema = made()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        if "ProblemDetails" not in schemas:
-            own = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(own.pop("$defs", {}))
-            schemas["ProblemDetails"] = own
+        for model in REFERRED:
+            if model.__name__ not in schemas:
+                own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(own.pop("$defs", {}))
+                schemas[model.__name__] = own
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it
