@@ -12,27 +12,33 @@ from starlette.concurrency import run_in_threadpool
 
 from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
-from thresher.api.routes import facts, health, items, problems, runs
+from thresher.api.progress import BatchOf, Board
+from thresher.api.routes import facts, health, items, problems, progress, runs
 from thresher.api.schemas.problems import ProblemDetails
 from thresher.api.schemas.runs import RunOptionsIn
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.sources import Retention
+from thresher.operations.tickets import Tickets
 
 # A new noun is a file in routes/ and a line here.
-ROUTERS = (runs.router, items.router, facts.router, health.router, problems.router)
+ROUTERS = (runs.router, items.router, facts.router, progress.router, health.router, problems.router)
 
 TAGS = [
     {"name": "runs", "description": "A run reads one document; it works in the background, also after a restart."},
     {"name": "items", "description": "The nodes of a run: subtrees of its document, and the tries at them."},
     {"name": "facts", "description": "What was found, each value proved by its place in the document."},
+    {"name": "progress", "description": "What happens to a run, as it happens."},
     {"name": "health", "description": "For those who keep the server going."},
     {"name": "problems", "description": "What the `type` of a problem means."},
 ]
 
 
-def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
-    """The application for an open service; ``is_public``: a key is needed in any case, see ``Doorkeeper``."""
+def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf | None = None) -> FastAPI:
+    """The application for an open service.
+
+    ``is_public``: a key is needed in any case, see ``Doorkeeper``. ``batch_of``: which batch a run belongs to.
+    """
     app = FastAPI(
         title="Thresher",
         summary="Facts from every subtree of a large XML document, each proved by its path in the source.",
@@ -45,6 +51,8 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     app.state.service = service
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
     app.state.readiness = health.readiness_of(service)
+    app.state.tickets = Tickets(service, app.state.doorkeeper)
+    app.state.board = Board(service, batch_of)
     add_error_handlers(app)
     app.add_middleware(Defects)
     for router in ROUTERS:

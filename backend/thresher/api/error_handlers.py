@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -44,6 +44,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answers every error by a problem; what is none of ours is left to ``Defects``."""
     app.add_exception_handler(errors.ThresherError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
@@ -103,7 +104,7 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
-    found: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else ()
+    found: Sequence[Any] = error.errors() if isinstance(error, ValidationException) else ()
     places = [{"place": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in found]
     detail = "; ".join(f"{one['place']}: {one['message']}" for one in places)
     return problem_response(request, problems.INVALID_REQUEST, detail, {"errors": places})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thresher.core.errors import BudgetExhausted
-from thresher.engine.budget import Budget, Spending, Unit
+from thresher.engine.budget import Budget, Unit
 from thresher.engine.work import JsonObject, Usage
 from thresher.llm.client import ModelClient
 from thresher.llm.prices import FREE
@@ -20,10 +20,10 @@ class Purse:
         self.is_empty = False
 
     def pay(self, usage: Usage, error: JsonObject | None) -> None:
-        """Takes out what a run has spent; empty where that run had to stop for want of money."""
+        """Takes out what a run may have spent; empty where that run had to stop for want of money."""
         if self.budget is None:
             return
-        left = self.budget.minus(Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd))
+        left = self.budget.minus(usage.spent_at_most)
         self.is_empty = left is None or is_exhausted(error)
         self.budget = left or self.budget
 

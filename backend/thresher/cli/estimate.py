@@ -39,7 +39,7 @@ def print_estimates(settings: Settings, wanted: Wanted, *, as_json: bool) -> Non
         workers = 1 if wish.mode is Mode.SEQUENTIAL else rehearsal.settings.max_parallel_nodes
         for file in wanted.files:
             new = DiscoveryWorkflow.prepare(replace(request, path=file), wish.at_first, wish.reason)
-            shown = _shown(rehearsal, file, rehearsal.estimate(new, workers), wanted.budget)
+            shown = _shown(rehearsal, file, rehearsal.estimate(new, wish), wanted.budget)
             if as_json:
                 sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
                 continue

@@ -168,7 +168,17 @@ class StorageFailed(FatalError):
 
 
 class TransientLLMError(RetryableError):
-    """Raised when a model request failed in a way that may pass: connection, time-out, 5xx, 408, 409."""
+    """Raised when a model request failed in a way that may pass: connection, time-out, 5xx, 408, 409.
+
+    ``may_be_billed``: it was sent and no reply came, so that nobody knows what it took.
+    """
+
+    may_be_billed: bool = False
+
+    def sent_unanswered(self) -> Self:
+        """The same error of a request that was sent."""
+        self.may_be_billed = True
+        return self
 
 
 class RateLimited(TransientLLMError, Postponed):

@@ -163,7 +163,8 @@ class RunHost:
     def _worked_on(self, run_id: str, control: RunControl) -> RunReport | None:
         """What a session came to; None where there could be none, which is then told by the run's own rows."""
         try:
-            return self._work(run_id, (self._feed.listener(run_id),), control)
+            with self._feed.session(run_id) as listener:
+                return self._work(run_id, (listener,), control)
         except (DatabaseUnavailable, StorageFailed):
             raise
         except ThresherError as error:

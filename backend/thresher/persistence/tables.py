@@ -211,7 +211,11 @@ class ApiKeyRow(Base):
 
 
 class ItemRow(Base):
-    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once."""
+    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once.
+
+    ``losses``: how many processes may have ended in it. ``begun``: the newest attempt of which it was written that work
+    on it began; that is only written of items that were lost before.
+    """
 
     __tablename__ = "items"
 
@@ -225,6 +229,7 @@ class ItemRow(Base):
     attempts_started: Mapped[int]
     failures: Mapped[int]
     losses: Mapped[int]
+    begun: Mapped[int | None]
     next_attempt_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
@@ -260,7 +265,7 @@ class ItemPayloadRow(Base):
 
 
 class AttemptRow(Base):
-    """One try at an item. ``cost_usd`` None: the price is unknown."""
+    """One try at an item. ``cost_usd`` None: the price is unknown. ``unsettled_*``: see ``engine.work.Usage``."""
 
     __tablename__ = "attempts"
 
@@ -281,6 +286,8 @@ class AttemptRow(Base):
     cost_usd: Mapped[float | None]
     cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
     prompt_bytes: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    unsettled_tokens: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    unsettled_cost_usd: Mapped[float] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),

@@ -243,6 +243,8 @@ def _attempt(row: AttemptRow) -> AttemptRecord:
             row.cost_usd,
             row.cache_hits,
             row.prompt_bytes,
+            row.unsettled_tokens,
+            row.unsettled_cost_usd,
         ),
         error_class=row.error_class,
         error_message=row.error_message,
