@@ -34,6 +34,7 @@ from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
 from thresher.operations.batches import batch_of_run
+from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.tickets import Tickets
 
 # A new noun is a file in routes/ and a line here.
@@ -89,7 +90,7 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     app.add_middleware(Defects)
     for router in ROUTERS:
         app.include_router(router)
-    _describe_problems(app)
+    _describe(app)
     return app
 
 
@@ -110,14 +111,18 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     return lifespan
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Adds the schemas that only descriptions of routes refer to, to what OpenAPI says."""
-    described = app.openapi
+# What routes refer to by name only.
+REFERRED = (ProblemDetails, RunOptionsIn, BatchIn)
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds the schemas that nothing but a reference tells of to what OpenAPI says."""
+    made = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = described()
+        schema = made()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ProblemDetails, BatchIn):
+        for model in REFERRED:
             if model.__name__ not in schemas:
                 own = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(own.pop("$defs", {}))
