@@ -119,10 +119,10 @@ class Channel:
             self._change()
 
     async def _tell(self, subscription: Subscription, news: asyncio.Event) -> None:
-        pause = 0.0
+        pause, due = 0.0, time.monotonic()
         while not subscription.is_closed:
             news.clear()
-            began = time.monotonic()
+            due = max(due, time.monotonic() - SHORTEST_GAP) + SHORTEST_GAP  # one that is late delays not the next
             try:
                 moment, pause = await self._next(subscription.take())
             except NotFound:
@@ -136,7 +136,7 @@ class Channel:
                     return
             if not subscription.is_closed:
                 await _wait(news, pause)
-                await asyncio.sleep(max(began + SHORTEST_GAP - time.monotonic(), 0.0))
+                await asyncio.sleep(max(due - time.monotonic(), 0.0))
 
     async def _next(self, news: Mapping[str, RunState]) -> tuple[Moment, float]:
         """The state now, and the seconds after which there is another one even without news."""
@@ -173,8 +173,10 @@ class Channel:
 
 
 async def _wait(news: asyncio.Event, longest: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(news.wait(), longest)
+    """Each turn of the loop is a wait for the interpreter's lock: none is taken where there is news already."""
+    if not news.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(news.wait(), longest)
 
 
 @dataclass
