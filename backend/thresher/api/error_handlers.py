@@ -11,28 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from thresher.api import problems
-from thresher.api.problems import Problem
 from thresher.core import errors
 from thresher.core.logging import get_logger
+from thresher.operations import problems
+from thresher.operations.problems import Problem, problem_of
 
 log = get_logger(__name__)
-
-# The first class that fits decides: the more special ones come first.
-OF_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
-    (errors.TooLarge, problems.TOO_LARGE),
-    (errors.UnsupportedDocument, problems.UNSUPPORTED),
-    (errors.MalformedDocument, problems.MALFORMED_DOCUMENT),
-    (errors.Unauthenticated, problems.UNAUTHENTICATED),
-    (errors.Forbidden, problems.FORBIDDEN),
-    (errors.NotFound, problems.NOT_FOUND),
-    (errors.StateConflict, problems.STATE_CONFLICT),
-    (errors.TooManyRequests, problems.TOO_MANY_REQUESTS),
-    (errors.DatabaseUnusable, problems.UNAVAILABLE),
-    (errors.BadInput, problems.BAD_INPUT),
-    (errors.DatabaseUnavailable, problems.UNAVAILABLE),
-    (errors.StorageFailed, problems.UNAVAILABLE),
-)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -41,11 +25,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_defect)
-
-
-def problem_of(error: Exception) -> Problem:
-    """The problem that an error is."""
-    return next((problem for kind, problem in OF_CLASS if isinstance(error, kind)), problems.DEFECT)
 
 
 def problem_response(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from thresher.api.problems import PROBLEMS, TYPES, Problem
 from thresher.core.errors import NotFound
+from thresher.operations.problems import PROBLEMS, TYPES, Problem
 
 router = APIRouter(prefix=TYPES, tags=["problems"])
 

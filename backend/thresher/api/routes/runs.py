@@ -13,13 +13,13 @@ from thresher.api.deps import Cursor, Limit, Reader, RunDep, RunToChange, Servic
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
 from thresher.api.schemas.runs import RetriedOut, RetryIn, RunOptionsIn, RunOut, RunsQuery
-from thresher.api.uploads import Upload, received
 from thresher.api.waiting import wait_for_end
 from thresher.bootstrap import Service, make_limits
 from thresher.core.errors import BadInput
 from thresher.engine.work import ENDED, Run, RunRequest, RunStatus
 from thresher.operations import runs
 from thresher.operations.sources import keep_source
+from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.workspace_runs import Page, list_runs, progress_of
 from thresher.workflows.discovery.discovery_workflow import KIND

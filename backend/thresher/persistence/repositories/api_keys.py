@@ -90,6 +90,13 @@ def find_key(db: ThreadSafeDatabaseManager, secret: str) -> ApiKey | None:
     return None if row is None else _api_key(row)
 
 
+def get_key(db: ThreadSafeDatabaseManager, key_id: str) -> ApiKey | None:
+    """A key by its identifier, valid or not; None where there is none."""
+    with db.read() as session:
+        row = session.execute(sa.select(*_COLUMNS).where(_key.id == key_id)).one_or_none()
+    return None if row is None else _api_key(row)
+
+
 def any_key(db: ThreadSafeDatabaseManager) -> bool:
     """Whether there is or ever was a key: then nobody gets in without one, also when all are revoked or expired."""
     with db.read() as session:

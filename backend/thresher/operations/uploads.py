@@ -6,12 +6,12 @@ Its size and its kind are looked at on the way, so that what cannot be used is r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Protocol
 
-from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +27,17 @@ _OVERHEAD = 64 * 1024  # bytes of boundaries and heads
 _LONGEST_NAME = 255
 
 
+class FormRequest(Protocol):
+    """A request as it arrives: its headers by lower-case names, its body piece by piece."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """The body."""
+
+
 @dataclass
 class Upload:
     """What a form held: its fields, and the document with the name that it was given."""
@@ -37,7 +48,7 @@ class Upload:
 
 
 @asynccontextmanager
-async def received(request: Request, files: SourceFiles, max_bytes: int, limits: Limits) -> AsyncIterator[Upload]:
+async def received(request: FormRequest, files: SourceFiles, max_bytes: int, limits: Limits) -> AsyncIterator[Upload]:
     """The form of a request, its document on the disk; what is not kept while inside is gone afterwards.
 
     Raises:
@@ -57,7 +68,7 @@ async def received(request: Request, files: SourceFiles, max_bytes: int, limits:
         yield upload
 
 
-def _boundary(request: Request) -> bytes:
+def _boundary(request: FormRequest) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
@@ -65,13 +76,13 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-def _check_announced(request: Request, max_bytes: int) -> None:
+def _check_announced(request: FormRequest, max_bytes: int) -> None:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes + LARGEST_FIELD + _OVERHEAD:
         raise _too_large(max_bytes)
 
 
-async def _read(request: Request, form: _Form, limits: Limits) -> None:
+async def _read(request: FormRequest, form: _Form, limits: Limits) -> None:
     is_checked = False
     try:
         async for chunk in request.stream():

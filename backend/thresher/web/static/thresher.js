@@ -1,0 +1,101 @@
+// What all pages have: times in the reader's zone, and parts that stay up to date.
+"use strict";
+
+const LOOK_EVERY = 1000; // ms between two looks; a slow server is asked less often
+const LOOK_SHARE = 9; // ... so that looking takes a tenth of the time
+const RETRY_EVERY = 2000; // ms, while the server does not answer
+
+const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    const moment = new Date(time.dateTime);
+    time.textContent = clock.format(moment);
+    time.title = exact.format(moment);
+  }
+}
+
+// -- parts that stay up to date: <div id data-live="address of the same part"> -----------------------------------------
+// The one place that decides when to look. `thresher:news` on the part makes it look at once.
+
+class Live {
+  constructor(id) {
+    this.id = id;
+    this.timer = 0;
+    this.isLooking = false;
+  }
+
+  get element() { return document.getElementById(this.id); }
+
+  after(wait) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.look(), wait);
+  }
+
+  async look() {
+    const address = this.element?.dataset.live;
+    if (!address || this.isLooking) return;
+    if (document.hidden) return; // visibilitychange looks again
+    this.isLooking = true;
+    const began = performance.now();
+    try {
+      const answer = await fetch(address, { headers: { "HX-Request": "true" }, credentials: "same-origin" });
+      if (answer.headers.get("HX-Redirect")) { location.assign(answer.headers.get("HX-Redirect")); return; }
+      if (answer.status === 404) { location.reload(); return; }
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      await this.show(await answer.text());
+      offline(false);
+      this.after(Math.max(LOOK_EVERY, LOOK_SHARE * (performance.now() - began)));
+    } catch {
+      offline(true);
+      this.after(RETRY_EVERY);
+    } finally {
+      this.isLooking = false;
+    }
+  }
+
+  async show(text) {
+    await htmx.swap({ text, target: this.element, sourceElement: this.element, swap: "outerMorph" });
+    localTimes(document);
+    document.dispatchEvent(new Event("thresher:shown"));
+  }
+}
+
+function offline(isSo) {
+  document.querySelector("[data-offline]").hidden = !isSo;
+}
+
+const lives = new Map();
+function startLives() {
+  for (const part of document.querySelectorAll("[data-live]")) {
+    if (lives.has(part.id)) continue;
+    const live = new Live(part.id);
+    lives.set(part.id, live);
+    part.addEventListener("thresher:news", () => live.look());
+    live.after(LOOK_EVERY);
+  }
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) for (const live of lives.values()) live.look();
+});
+
+// -- forms --------------------------------------------------------------------------------------------------------------
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) { event.preventDefault(); return; }
+  for (const button of event.target.querySelectorAll("button[data-once]")) {
+    setTimeout(() => { button.disabled = true; }); // after the form was read
+  }
+});
+addEventListener("pageshow", () => {
+  for (const button of document.querySelectorAll("button[data-once]")) button.disabled = false;
+});
+
+document.addEventListener("htmx:after:swap", () => localTimes(document));
+document.addEventListener("DOMContentLoaded", () => {
+  localTimes(document);
+  startLives();
+});
