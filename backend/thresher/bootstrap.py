@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -64,6 +64,7 @@ from thresher.workflows.discovery import (
 from thresher.workflows.discovery.discovery_workflow import KIND, path_of
 from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
 from thresher.workflows.discovery.node_reader import Ladder
+from thresher.workflows.discovery.stored_configurations import stored_nodes
 
 if TYPE_CHECKING:
     from thresher.integrations.metrics import Metrics
@@ -450,7 +451,7 @@ class Discovery:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         limits = BatchLimits(self.settings.batch_max_items, self.settings.batch_max_tokens)
-        return DiscoveryWorkflow(reader, limits, self.shared.locate)
+        return DiscoveryWorkflow(reader, limits, self.shared.locate, partial(stored_nodes, self.db))
 
     @cached_property
     def runner(self) -> Runner:

@@ -11,19 +11,29 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from thresher.api.error_handlers import add_error_handlers
-from thresher.api.routes import facts, health, items, problems, runs
+from thresher.api.routes import documents, facts, health, items, node_configurations, problems, runs
 from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.sources import Retention
 
 # A new noun is a file in routes/ and a line here.
-ROUTERS = (runs.router, items.router, facts.router, health.router, problems.router)
+ROUTERS = (
+    runs.router,
+    items.router,
+    facts.router,
+    documents.router,
+    node_configurations.router,
+    health.router,
+    problems.router,
+)
 
 TAGS = [
     {"name": "runs", "description": "A run reads one document; it works in the background, also after a restart."},
     {"name": "items", "description": "The nodes of a run: subtrees of its document, and the tries at them."},
     {"name": "facts", "description": "What was found, each value proved by its place in the document."},
+    {"name": "documents", "description": "What was uploaded: what it is, what reading it would take, runs of it."},
+    {"name": "node configurations", "description": "Which paths the runs of a workspace read, and how."},
     {"name": "health", "description": "For those who keep the server going."},
     {"name": "problems", "description": "What the `type` of a problem means."},
 ]

@@ -12,6 +12,8 @@ from thresher.core.access import Role
 from thresher.engine.work import Run
 from thresher.operations import runs
 from thresher.operations.access import Doorkeeper, Principal
+from thresher.operations.sources import find_source
+from thresher.persistence.repositories.sources import Source
 
 _bearer = HTTPBearer(auto_error=False, description="A key that `thresher keys create` has made.")
 
@@ -76,6 +78,16 @@ def get_run_to_change(run_id: str, service: ServiceDep, writer: Writer) -> Run:
     return runs.find_run(service, writer.workspace, run_id)
 
 
+def get_source(source_id: str, service: ServiceDep, reader: Reader) -> Source:
+    """The document that an address names.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return find_source(service, reader.workspace, source_id)
+
+
+SourceDep = Annotated[Source, Depends(get_source)]
 RunDep = Annotated[Run, Depends(get_run)]
 RunToChange = Annotated[Run, Depends(get_run_to_change)]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]

@@ -47,26 +47,16 @@ def print_estimates(settings: Settings, wanted: Wanted, *, as_json: bool) -> Non
 
 
 def _shown(rehearsal: Rehearsal, file: Path, made: Estimate, budget: Budget | None) -> dict[str, Any]:
-    plan = made.size
+    found = made.to_dict()
+    largest = found.pop("largest")
     return {
         "dry_run": True,
         "file": file.name,
         "provider": rehearsal.client.provider,
         "model": rehearsal.client.model,
-        "nodes_total": plan.nodes,
-        "nodes_skipped": plan.skipped,
-        "nodes_without_text": plan.silent,
-        "nodes_cached": plan.cached,
-        "nodes_repeated": plan.repeated,
-        "nodes_asked": plan.asked,
-        "requests": made.requests.to_dict(),
-        "prompt_tokens": made.prompt_tokens.to_dict(),
-        "completion_tokens": made.completion_tokens.to_dict(),
-        "cost_usd": None if made.cost_usd is None else made.cost_usd.to_dict(6),
-        "seconds": None if made.seconds is None else made.seconds.to_dict(1),
-        "learned_from_nodes": 0 if made.experience is None else made.experience.nodes,
+        **found,
         "budget": None if budget is None else {"amount": float(budget.amount), "unit": budget.unit.value},
-        "largest": [{"node": key, "prompt_bytes": count} for count, key in plan.largest],
+        "largest": largest,
     }
 
 

@@ -29,7 +29,8 @@ KINDS = (KIND,)
 class RunOptions:
     """How a document is to be read. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
 
-    ``mode`` None: as the server is set. ``limit``: only the first subtrees.
+    ``mode`` None: as the server is set. ``limit``: only the first subtrees. ``uses_stored``: the node configurations of
+    the workspace hold where no ``nodes`` are given.
     """
 
     paths: Sequence[str] = ()
@@ -38,6 +39,7 @@ class RunOptions:
     mode: ProcessingMode | None = None
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
+    uses_stored: bool = True
 
 
 def submit(service: Service, source: Source, options: RunOptions, name: str | None = None) -> Run:
@@ -59,18 +61,8 @@ def announced(service: Service, source: Source, options: RunOptions, name: str |
     Raises:
         BadConfiguration: one of the paths is none.
     """
-    settings = service.settings
-    request = DiscoveryRequest(
-        Path(),
-        options.paths,
-        options.nodes,
-        make_limits(settings),
-        source.workspace,
-        options.limit,
-        name or source.name,
-    )
-    wish = choose_mode(settings, given=options.mode)
-    new = DiscoveryWorkflow.announce(request, wish.at_first, wish.reason)
+    wish = choose_mode(service.settings, given=options.mode)
+    new = DiscoveryWorkflow.announce(requested(service, source, options, name), wish.at_first, wish.reason)
     client = service.discovery.client
     return replace(
         new,
@@ -81,6 +73,20 @@ def announced(service: Service, source: Source, options: RunOptions, name: str |
         model=client.model,
         priority=options.priority,
         budget=options.budget,
+    )
+
+
+def requested(service: Service, source: Source, options: RunOptions, name: str | None = None) -> DiscoveryRequest:
+    """What is wanted of a document, wherever it lies."""
+    return DiscoveryRequest(
+        Path(),
+        options.paths,
+        options.nodes,
+        limits=make_limits(service.settings),
+        workspace=source.workspace,
+        limit=options.limit,
+        name=name or source.name,
+        uses_stored=options.uses_stored,
     )
 
 

@@ -46,6 +46,7 @@ _FORM = {
                             "description": "All options as one JSON object, instead of a field for each.",
                         },
                         "paths": {"type": "array", "items": {"type": "string"}},
+                        "stored_nodes": {"type": "boolean", "default": True},
                         "limit": {"type": "integer", "minimum": 1},
                         "mode": {"type": "string", "enum": ["auto", "parallel", "batch", "sequential"]},
                         "priority": {"type": "string", "enum": ["immediate", "normal", "low"]},

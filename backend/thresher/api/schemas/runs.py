@@ -45,6 +45,9 @@ class RunOptionsIn(BaseModel):
     nodes: list[NodeConfiguration] = Field(
         default=[], max_length=1000, description="Node configurations: which paths are read, and how."
     )
+    stored_nodes: bool = Field(
+        default=True, description="Use the node configurations of the workspace where no `nodes` are given."
+    )
     limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
     mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
     priority: PriorityName = "normal"
@@ -78,6 +81,7 @@ class RunOptionsIn(BaseModel):
             self.mode,
             Priority[self.priority.upper()],
             None if self.budget is None else Budget.parse(self.budget),
+            self.stored_nodes,
         )
 
 
