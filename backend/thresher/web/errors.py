@@ -20,7 +20,7 @@ from thresher.web.rendering import redirect, render
 log = get_logger(__name__)
 
 _ADVICE: Final = {
-    problems.NOT_FOUND: "It may have been deleted, or belong to another workspace. The list of runs shows what there is.",
+    problems.NOT_FOUND: "It may have been deleted, or be of another workspace. The list of runs shows what there is.",
     problems.FORBIDDEN: "Go back, load the page anew, and try again; or sign in with a key that may do it.",
     problems.STATE_CONFLICT: "Somebody, or the run itself, was quicker. Look at the run again.",
     problems.TOO_LARGE: "Send a smaller document, or ask for a higher limit (MAX_UPLOAD_BYTES).",
@@ -30,6 +30,7 @@ _ADVICE: Final = {
     problems.UNAVAILABLE: "Nothing is lost. Load the page again in a while.",
     problems.DEFECT: "Nothing is lost. Try again; if it stays, report the time and the address of this page.",
 }
+_SAID: Final = {404: "There is no page at this address.", 405: "This address cannot be opened like that."}
 _CHANGE_IT = "Go back and change what is named above."
 
 
@@ -74,7 +75,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     problem = problems.OF_STATUS.get(status, problems.DEFECT if status >= 500 else problems.BAD_INPUT)
-    detail = "There is no page at this address." if status == 404 else problem.title
+    detail = _SAID.get(status, "The request could not be answered.")
     return error_page(request, problem, detail)
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from thresher.core.access import Role
 from thresher.engine.budget import dollars
@@ -79,9 +79,9 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        size=size, duration=duration, dollars=dollars, number=number, when=when, percent=percent, short_path=short_path
+        size=size, duration=duration, money=money, number=number, when=when, percent=percent, short_path=short_path
     )
-    environment.globals.update(asset=asset)
+    environment.globals.update(asset=asset, number=number, duration=duration, money=money)
     return environment
 
 
@@ -94,6 +94,11 @@ def asset(name: str) -> str:
 def number(value: float | None) -> str:
     """A count for people."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def money(amount: float) -> str:
+    """US dollars for people."""
+    return f"${dollars(amount)}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -112,7 +117,7 @@ def short_path(path: str, longest: int = 64) -> str:
 def when(moment: datetime | None) -> Markup:
     """A time that a script turns into the reader's own; in UTC without scripts."""
     if moment is None:
-        return Markup(UNKNOWN)
+        return escape(UNKNOWN)
     utc = moment.astimezone(UTC)
     machine, person = utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M UTC")
     return Markup('<time datetime="{}">{}</time>').format(machine, person)
