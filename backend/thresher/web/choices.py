@@ -134,7 +134,7 @@ def _is_meant(path: str, configured: str) -> bool:
 
 
 def indented(paths: Sequence[Mapping[str, Any]], taken: frozenset[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows of the tree: ``level``, ``name``, ``is_deep`` (hidden at first), ``share`` of the document in percent."""
+    """The rows of the tree: ``level``, ``name``, ``is_deep`` (hidden at first), ``share`` of the whole in percent."""
     around = {path[:cut] for path in taken for cut in range(len(path)) if path[cut] == "/"} | taken
     whole = max((entry["bytes_total"] for entry in paths), default=0) or 1
     for entry in paths:

@@ -79,9 +79,16 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        size=size, duration=duration, money=money, number=number, when=when, percent=percent, short_path=short_path
+        size=size,
+        duration=duration,
+        money=money,
+        number=number,
+        rate=rate,
+        when=when,
+        percent=percent,
+        short_path=short_path,
     )
-    environment.globals.update(asset=asset, number=number, duration=duration, money=money)
+    environment.globals.update(asset=asset, number=number, duration=duration, money=money, percent=percent)
     return environment
 
 
@@ -94,6 +101,11 @@ def asset(name: str) -> str:
 def number(value: float | None) -> str:
     """A count for people."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def rate(value: float) -> str:
+    """So many a second, for people."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def money(amount: float) -> str:

@@ -1,20 +1,26 @@
-"""The list of runs."""
+"""Runs: listed, looked at while they go on, steered."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from thresher.engine.work import ENDED, RunStatus
+from thresher.bootstrap import Service
+from thresher.engine.work import ENDED, RunRequest, RunStatus
+from thresher.operations import runs
+from thresher.operations.pictures import Picture, picture_of
+from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.workspace_runs import Page, RunFilter, list_runs, progress_of
-from thresher.web.deps import ServiceDep, Visitor
-from thresher.web.rendering import render
+from thresher.web.deps import FormDep, RunToChange, ServiceDep, Visitor
+from thresher.web.rendering import number, redirect, render
 
 router = APIRouter()
 
 PAGE = 50  # runs
+LIVE_EVERY, REST_EVERY = 1_000, 5_000  # ms between two looks at a run that goes on, that rests
 TABS = {
     "all": frozenset[RunStatus](),
     "open": frozenset(RunStatus) - ENDED,
@@ -48,6 +54,60 @@ def show_runs(
         "live": _address(tab=tab),
     }
     return render(request, "_runs.html" if request.headers.get("hx-request") else "runs.html", **context)
+
+
+@router.get("/runs/{run_id}")
+def show_run(request: Request, service: ServiceDep, visitor: Visitor, run_id: str) -> Response:
+    """A run, as it is now; only what changes where a part of the page asks."""
+    picture = picture_of(service, run_id, visitor.workspace)
+    template = "_run.html" if request.headers.get("hx-request") else "run.html"
+    return render(request, template, **_shown(service, picture))
+
+
+def _shown(service: Service, picture: Picture) -> dict[str, Any]:
+    every = (LIVE_EVERY if picture.is_live else REST_EVERY) if picture.run.status not in ENDED else None
+    series = None if picture.throughput is None else asdict(picture.throughput)
+    settings = service.settings
+    wanted = ((settings.requests_per_minute, "requests"), (settings.tokens_per_minute, "tokens"))
+    limits = [f"{number(most)} {what} a minute" for most, what in wanted if most is not None]
+    shown = {"picture": picture, "run": picture.run, "result": picture.result}
+    return {**shown, "every": every, "series": series, "limits": limits}
+
+
+@router.post("/runs/{run_id}/pause")
+def pause_run(request: Request, service: ServiceDep, run: RunToChange, _fields: FormDep) -> Response:
+    """No further node starts."""
+    return _back_to(request, runs.request(service, run, RunRequest.PAUSE).run_id)
+
+
+@router.post("/runs/{run_id}/cancel")
+def cancel_run(request: Request, service: ServiceDep, run: RunToChange, _fields: FormDep) -> Response:
+    """Nodes in hand are finished, all others are cancelled."""
+    return _back_to(request, runs.request(service, run, RunRequest.CANCEL).run_id)
+
+
+@router.post("/runs/{run_id}/resume")
+def resume_run(request: Request, service: ServiceDep, run: RunToChange, _fields: FormDep) -> Response:
+    """Goes on."""
+    return _back_to(request, runs.resume(service, run).run_id)
+
+
+@router.post("/runs/{run_id}/retry")
+def retry_run(request: Request, service: ServiceDep, run: RunToChange, fields: FormDep) -> Response:
+    """Tries nodes again: those that are named, those of a class of error, or all that failed."""
+    chosen = Chosen(tuple(fields.get("item", ())), tuple(fields.get("error_class", ())), "cancelled" in fields)
+    return _back_to(request, runs.retry(service, run, chosen)[0].run_id)
+
+
+@router.post("/runs/{run_id}/delete")
+def delete_run(request: Request, service: ServiceDep, run: RunToChange, _fields: FormDep) -> Response:
+    """Deletes a run with all that it has found."""
+    runs.delete(service, run)
+    return redirect(request, "/runs")
+
+
+def _back_to(request: Request, run_id: str) -> Response:
+    return redirect(request, f"/runs/{run_id}")
 
 
 def _address(**query: str) -> str:

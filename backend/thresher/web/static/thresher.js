@@ -1,7 +1,7 @@
 // What all pages have: times in the reader's zone, and parts that stay up to date.
 "use strict";
 
-const LOOK_EVERY = 1000; // ms between two looks; a slow server is asked less often
+const LOOK_EVERY = 2000; // ms between two looks, where the part says nothing else; a slow server is asked less often
 const LOOK_SHARE = 9; // ... so that looking takes a tenth of the time
 const RETRY_EVERY = 2000; // ms, while the server does not answer
 
@@ -28,6 +28,8 @@ class Live {
 
   get element() { return document.getElementById(this.id); }
 
+  get every() { return Number(this.element?.dataset.liveEvery) || LOOK_EVERY; }
+
   after(wait) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.look(), wait);
@@ -46,7 +48,7 @@ class Live {
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       await this.show(await answer.text());
       offline(false);
-      this.after(Math.max(LOOK_EVERY, LOOK_SHARE * (performance.now() - began)));
+      this.after(Math.max(this.every, LOOK_SHARE * (performance.now() - began)));
     } catch {
       offline(true);
       this.after(RETRY_EVERY);
@@ -73,7 +75,7 @@ function startLives() {
     const live = new Live(part.id);
     lives.set(part.id, live);
     part.addEventListener("thresher:news", () => live.look());
-    live.after(LOOK_EVERY);
+    live.after(live.every);
   }
 }
 
