@@ -15,7 +15,7 @@ LIMIT ?= 8
 # Subtrees of the bundled document that a very small model can read at all.
 LOCAL_PATHS = $(if $(filter $(BUNDLED),$(FILE)),--path ContactInfoList/ContactInfo)
 
-.PHONY: help serve discover discover-local test check format lint types architecture screenshots bench bench-peers lock clean
+.PHONY: help serve discover discover-local test check format lint types architecture screenshots bench bench-peers bench-chart lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -84,6 +84,9 @@ $(PEERS)/.installed: $(VENV)/.bootstrap requirements/peers.lock
 
 bench-peers: $(VENV)/.dev $(PEERS)/.installed ## what others do with the same work, beside the benchmarks
 	@$(BIN)/python benchmarks/run.py limits peers $(ARGS)
+
+bench-chart: $(PEERS)/.installed ## the newest figures as docs/images/benchmarks.png
+	@$(PEERS)/bin/python benchmarks/chart.py
 
 lock: $(VENV)/.bootstrap ## write the lock files anew
 	@for part in runtime dev bootstrap local peers; do $(BIN)/python requirements/compile.py $$part || exit 1; done
