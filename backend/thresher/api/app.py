@@ -11,8 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from thresher.api.defects import Defects
-from thresher.api.error_handlers import add_error_handlers
+from thresher.api.error_handlers import add_error_handlers, answer_to_defect
 from thresher.api.progress import Board
 from thresher.api.routes import (
     batches,
@@ -34,6 +33,7 @@ from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
 from thresher.operations.batches import batch_of_run
+from thresher.operations.defects import Defects
 from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.tickets import Tickets
 
@@ -87,7 +87,7 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     app.state.tickets = Tickets(service, app.state.doorkeeper)
     app.state.board = Board(service, partial(batch_of_run, service))
     add_error_handlers(app)
-    app.add_middleware(Defects)
+    app.add_middleware(Defects, answer=answer_to_defect)
     for router in ROUTERS:
         app.include_router(router)
     _describe(app)

@@ -10,7 +10,6 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from thresher.api.progress import Board
-from thresher.api.uploads import Intake
 from thresher.bootstrap import Service, make_limits
 from thresher.core.access import Role
 from thresher.core.errors import Forbidden
@@ -20,6 +19,7 @@ from thresher.operations.access import Doorkeeper, Principal
 from thresher.operations.batches import find_batch
 from thresher.operations.sources import find_source
 from thresher.operations.tickets import Tickets
+from thresher.operations.uploads import Intake
 from thresher.persistence.repositories.batches import Batch
 from thresher.persistence.repositories.sources import Source
 

@@ -13,13 +13,12 @@ from rich.console import Console
 
 from thresher.bootstrap import Rehearsal, make_limits, open_rehearsal
 from thresher.cli.discover import Wanted
-from thresher.cli.formats import duration
-from thresher.cli.inspect import size
 from thresher.cli.summary import print_line, short_place
 from thresher.core.config import Settings
 from thresher.engine.budget import Budget, Unit, dollars
 from thresher.engine.work import Mode
 from thresher.operations.budgets import check_price
+from thresher.operations.formats import duration, size
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
 from thresher.workflows.discovery.estimate import BYTES_PER_TOKEN, Estimate, Range
 

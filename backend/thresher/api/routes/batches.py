@@ -17,13 +17,13 @@ from thresher.api.deps import BatchDep, Cursor, IntakeDep, Limit, Reader, Servic
 from thresher.api.schemas.batches import BatchDocumentOut, BatchIn, BatchOut, RetriedBatchOut, RetryBatchIn
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
-from thresher.api.uploads import Part, Upload, received
 from thresher.bootstrap import Service
 from thresher.core.errors import BadInput
 from thresher.engine.work import RunRequest
 from thresher.operations import batches
 from thresher.operations.batches import MOST_DOCUMENTS, RESULT_FORMATS, BatchWish
 from thresher.operations.sources import keep_source
+from thresher.operations.uploads import Part, Upload, received
 from thresher.persistence.repositories import batches as repository
 from thresher.persistence.repositories.batches import Batch, NewDocument
 from thresher.persistence.repositories.node_facts import FactFilter, Grounding

@@ -13,11 +13,11 @@ from thresher.api.schemas.documents import AnalysisOut, DocumentOut, EstimateOut
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
 from thresher.api.schemas.runs import RunOut
-from thresher.api.uploads import Upload, received
 from thresher.bootstrap import Service
 from thresher.operations import documents, runs
 from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import delete_source, keep_source
+from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.sources import list_sources
 
 router = APIRouter(prefix="/api/v1/documents", tags=["documents"])

@@ -13,7 +13,6 @@ from thresher.api.deps import Cursor, IntakeDep, Limit, Reader, RunDep, RunToCha
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
 from thresher.api.schemas.runs import ResumeIn, RetriedOut, RetryIn, RunOut, RunsQuery
-from thresher.api.uploads import Upload, received
 from thresher.api.waiting import wait_for_end
 from thresher.bootstrap import Service
 from thresher.core.errors import BadInput
@@ -21,6 +20,7 @@ from thresher.engine.work import ENDED, Run, RunRequest, RunStatus
 from thresher.operations import runs
 from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import keep_source, use_source
+from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.workspace_runs import Page, cursor_of, list_runs, progress_of
 from thresher.workflows.discovery.discovery_workflow import KIND

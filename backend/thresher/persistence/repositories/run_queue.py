@@ -55,6 +55,11 @@ class SqlRunQueue:
 
         return self._db.write_with_lock(lease_it)
 
+    def holds(self, run_id: str) -> bool:
+        """Whether a server is to work on a run, or does."""
+        with self._db.read() as session:
+            return session.execute(sa.select(_queued.run_id).where(_queued.run_id == run_id)).first() is not None
+
     def renew(self, owner: str, lease: float) -> int:
         """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
         until = self._clock() + timedelta(seconds=lease)
