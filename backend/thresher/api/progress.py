@@ -22,13 +22,16 @@ from thresher.bootstrap import Service
 from thresher.core.errors import NotFound, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.feed import RunState, Subscription
+from thresher.operations import batches
 from thresher.operations.moments import BatchMoment, Moment, numbered
 from thresher.operations.progress import BatchTopic, RunTopic, Topic
+from thresher.persistence.repositories.batches import Batch
 
 log = get_logger(__name__)
 
 SHORTEST_GAP = 0.05  # seconds between two states: 20 a second at most
 LONGEST_GAP = 1.0  # seconds after which a run under way is told anew, though no node of it has ended
+BEGINNING_PAUSE = 0.25  # seconds between two looks at a batch whose documents are being fetched
 KEEP_ALIVE = 15.0  # seconds without an event after which a comment is sent
 RETRY_AFTER = 1000  # milliseconds until a client connects again
 _RESTART, _DEFECT, _NOT_FOUND = 1012, 1011, 4404  # codes to close a WebSocket with (RFC 6455; 4xxx are ours)
@@ -237,6 +240,29 @@ async def tell(socket: WebSocket, channel: Channel) -> None:
         for task in (sending, hearing):
             task.cancel()
         await asyncio.gather(sending, hearing, return_exceptions=True)
+
+
+async def tell_of_beginning(socket: WebSocket, service: Service, batch: Batch) -> Sequence[str] | None:
+    """Sends the states of a batch until each of its documents has its run; returns these, None where this server stops.
+
+    Whoever works on the documents: the rows are looked at.
+
+    Raises:
+        WebSocketDisconnect: the other side has gone.
+    """
+    told: tuple[object, ...] = ()
+    while not service.feed.is_closed:
+        seen = await run_in_threadpool(batches.look, service, batch)
+        if not seen.unbegun:
+            return seen.run_ids
+        moment = seen.moment
+        state = (moment.documents, moment.nodes, moment.facts)
+        if state != told:
+            told = state
+            await socket.send_text(Frame(numbered(moment, int(moment.told_at.timestamp() * 1_000_000))).text)
+        await asyncio.sleep(BEGINNING_PAUSE)
+    await socket.close(_RESTART)
+    return None
 
 
 async def _send(socket: WebSocket, channel: Channel) -> None:
