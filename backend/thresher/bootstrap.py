@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -25,10 +25,11 @@ from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
-from thresher.engine.feed import ProgressFeed
+from thresher.engine.feed import Background, ProgressFeed
 from thresher.engine.gate import Resources
 from thresher.engine.host import HostOptions, RunHost
 from thresher.engine.modes import ENOUGH_TO_DECIDE, Modes, ModeWish, decide
+from thresher.engine.ownership import is_dead
 from thresher.engine.ports import Workflow
 from thresher.engine.progress import Listener, RunFinished
 from thresher.engine.reports import failure_of, report_of
@@ -50,7 +51,7 @@ from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine, is_missing
 from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.costs import experience_with
-from thresher.persistence.repositories.node_facts import insert_node_facts
+from thresher.persistence.repositories.node_facts import fact_counts, insert_node_facts
 from thresher.persistence.repositories.run_queue import SqlRunQueue
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.source_files import SourceFiles
@@ -65,6 +66,7 @@ from thresher.workflows.discovery import (
 from thresher.workflows.discovery.discovery_workflow import KIND, path_of
 from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure, measure_groups
 from thresher.workflows.discovery.node_reader import Ladder
+from thresher.workflows.discovery.stored_configurations import stored_nodes
 
 if TYPE_CHECKING:
     from thresher.integrations.metrics import Metrics
@@ -451,7 +453,7 @@ class Discovery:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         limits = make_batch_limits(self.settings)
-        return DiscoveryWorkflow(reader, limits, self.shared.locate)
+        return DiscoveryWorkflow(reader, limits, self.shared.locate, partial(stored_nodes, self.db))
 
     @cached_property
     def runner(self) -> Runner:
@@ -496,6 +498,19 @@ def open_discovery(settings: Settings) -> Iterator[Discovery]:
 
 
 @dataclass(frozen=True)
+class Bells:
+    """Rung by who has left work for one of the server's loops, so that it looks at once."""
+
+    batches: Event = field(default_factory=Event)
+    deliveries: Event = field(default_factory=Event)
+
+    def ring_all(self) -> None:
+        """A run has come to its end: its batch may have, and somebody may be waiting to be told."""
+        self.batches.set()
+        self.deliveries.set()
+
+
+@dataclass(frozen=True)
 class Service:
     """Everything that one server process needs: what the API and the pages are made of."""
 
@@ -504,6 +519,7 @@ class Service:
     host: RunHost
     feed: ProgressFeed
     metrics: Metrics
+    bells: Bells
 
     @property
     def settings(self) -> Settings:
@@ -532,10 +548,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises:
         DatabaseUnusable: the database cannot be opened, or is of another version.
-        BadConfiguration: the data folder cannot be written.
+        BadConfiguration: the data folder cannot be written, or EMAIL_URL is no mail server.
     """
+    from thresher.integrations.mail import check_mail_server  # noqa: PLC0415 # servers only
     from thresher.integrations.metrics import Metrics  # noqa: PLC0415 # few look
 
+    check_mail_server(None if settings.email_url is None else settings.email_url.get_secret_value())
     metrics = Metrics()
     own = Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
     with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
@@ -546,8 +564,9 @@ def open_service(settings: Settings) -> Iterator[Service]:
         options = HostOptions(
             settings.max_concurrent_runs, settings.lease_seconds, grace=settings.shutdown_grace_seconds
         )
-        host = RunHost(queue, HostedDiscoveries(discovery), feed, options)
-        yield Service(discovery, queue, host, feed, metrics)
+        bells = Bells()
+        host = RunHost(queue, HostedDiscoveries(discovery, feed), feed, options, on_end=bells.ring_all)
+        yield Service(discovery, queue, host, feed, metrics, bells)
 
 
 @dataclass(frozen=True)
@@ -555,6 +574,7 @@ class HostedDiscoveries:
     """What a host does with a run: looks at its document first where nobody has, then works on it."""
 
     discovery: Discovery
+    feed: ProgressFeed
 
     def __call__(self, run_id: str, listeners: Sequence[Listener], control: RunControl) -> RunReport:
         """One session of a run; see ``engine.host.Work``."""
@@ -569,7 +589,17 @@ class HostedDiscoveries:
                 listener(RunFinished(report))
             return report
         modes = discovery.modes(_wish(run, discovery.settings))
+        self.feed.describe(run_id, self._background(discovery, run))
         return discovery.runner.run(run_id, modes, (*listeners, *discovery.observers.of_runs), control)
+
+    def _background(self, discovery: Discovery, run: Run) -> Background:
+        """What onlookers are to know besides the events: of a run that goes on, what it has come to before."""
+        runner, resource = discovery.runner, discovery.client.resource
+        if run.started_at is None:
+            return Background(resource=resource, in_hand=lambda: runner.in_hand)
+        discovery.store.recover(run.run_id, is_dead, runner.options.max_losses)
+        earlier, facts = discovery.store.totals(run.run_id), fact_counts(discovery.db, run.run_id).facts
+        return Background(earlier, facts, resource, lambda: runner.in_hand)
 
     def _made_ready(self, run: Run) -> Discovery:
         """The document is looked at, and the model answers.

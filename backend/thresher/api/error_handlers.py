@@ -7,49 +7,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.routing import compile_path
 
-from thresher.api import problems
-from thresher.api.problems import Problem
 from thresher.core import errors
 from thresher.core.logging import get_logger
+from thresher.operations import problems
+from thresher.operations.problems import Problem, problem_of
 
 log = get_logger(__name__)
 
-# The first class that fits decides: the more special ones come first.
-OF_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
-    (errors.TooLarge, problems.TOO_LARGE),
-    (errors.UnsupportedDocument, problems.UNSUPPORTED),
-    (errors.MalformedDocument, problems.MALFORMED_DOCUMENT),
-    (errors.Unauthenticated, problems.UNAUTHENTICATED),
-    (errors.Forbidden, problems.FORBIDDEN),
-    (errors.NotFound, problems.NOT_FOUND),
-    (errors.StateConflict, problems.STATE_CONFLICT),
-    (errors.TooManyRequests, problems.TOO_MANY_REQUESTS),
-    (errors.DatabaseUnusable, problems.UNAVAILABLE),
-    (errors.BadInput, problems.BAD_INPUT),
-    (errors.DatabaseUnavailable, problems.UNAVAILABLE),
-    (errors.StorageFailed, problems.UNAVAILABLE),
-)
-
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answers every error by a problem; none by a traceback."""
+    """Answers every error by a problem; what is none of ours is left to ``Defects``."""
     app.add_exception_handler(errors.ThresherError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_defect)
-
-
-def problem_of(error: Exception) -> Problem:
-    """The problem that an error is."""
-    return next((problem for kind, problem in OF_CLASS if isinstance(error, kind)), problems.DEFECT)
 
 
 def problem_response(
-    request: Request, problem: Problem, detail: str, more: Mapping[str, Any] | None = None, **headers: str
+    connection: HTTPConnection, problem: Problem, detail: str, more: Mapping[str, Any] | None = None, **headers: str
 ) -> JSONResponse:
     """The answer for a problem; ``more`` are members of its own."""
     body = {
@@ -57,7 +38,7 @@ def problem_response(
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": connection.url.path,
         "action": problem.action,
         **(more or {}),
     }
@@ -65,10 +46,11 @@ def problem_response(
     return JSONResponse(body, problem.status, named, problems.MEDIA_TYPE)
 
 
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
+def answer_to(connection: HTTPConnection, error: errors.ThresherError) -> JSONResponse:
+    """The answer for an error that was raised on purpose."""
     problem = problem_of(error)
     if problem is problems.DEFECT:
-        return await _on_defect(request, error)
+        raise error
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, errors.MalformedDocument):
@@ -79,11 +61,23 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
         headers["WWW_Authenticate"] = 'Bearer realm="thresher"'
     if problem is problems.UNAVAILABLE:
         headers["Retry_After"] = "5"
-    return problem_response(request, problem, str(error), more, **headers)
+    return problem_response(connection, problem, str(error), more, **headers)
+
+
+def answer_to_defect(connection: HTTPConnection, number: str) -> JSONResponse:
+    """Answers a defect by a problem with the ``correlation_id`` that the log has for it."""
+    detail = "The request could not be answered because of a defect."
+    return problem_response(connection, problems.DEFECT, detail, {"correlation_id": number})
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.ThresherError):
+        raise error
+    return answer_to(request, error)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
-    found: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else ()
+    found: Sequence[Any] = error.errors() if isinstance(error, ValidationException) else ()
     places = [{"place": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in found]
     detail = "; ".join(f"{one['place']}: {one['message']}" for one in places)
     return problem_response(request, problems.INVALID_REQUEST, detail, {"errors": places})
@@ -95,9 +89,18 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail) if isinstance(error, HTTPException) else problem.title
     response = problem_response(request, problem, detail)
     response.headers.update((isinstance(error, HTTPException) and error.headers) or {})
+    if status == 405 and (methods := _methods_of(request)):
+        response.headers["Allow"] = ", ".join(methods)
     return response
 
 
-async def _on_defect(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", path=request.url.path, method=request.method, exc_info=error)
-    return problem_response(request, problems.DEFECT, "The request could not be answered because of a defect.")
+def _methods_of(request: Request) -> Sequence[str]:
+    """What an address takes, by all routes that have it; the framework tells that of the first one."""
+    app: FastAPI = request.app
+    described = app.openapi()["paths"].items()
+    return sorted(
+        method.upper()
+        for template, operations in described
+        if compile_path(template)[0].match(request.scope["path"])
+        for method in operations
+    )

@@ -16,12 +16,19 @@ from thresher.core.limits import ReportedLimits
 class ThresherError(Exception):
     """Root of all errors that Thresher raises on purpose.
 
-    The message is written for the person at the terminal: what was wrong, where, and what to do. It may quote a
-    document, an answer or a server. Logs, metrics and spans say only what is in our ``own_words``.
+    The message is written for people, whichever way they came: what was wrong, where, and what to do. Commands stand
+    in ``hint``. It may quote a document, an answer or a server. Logs, metrics and spans say only what is in our
+    ``own_words``.
     """
 
     quotes_nothing: ClassVar[bool] = False  # of the messages of a class
+    hint: str | None = None  # what to do at a terminal: only the command line says it
     _own_words: str | None = None
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error with a sentence for whoever sits at a terminal."""
+        self.hint = hint
+        return self
 
     def in_own_words(self, words: str | None = None) -> Self:
         """The same error; ``words`` (None: its message as it is) quote nothing and may stand in logs."""
@@ -91,6 +98,14 @@ class Forbidden(BadInput):
     """Raised when a key does not let its holder do this."""
 
 
+class ForeignHost(Forbidden):
+    """Raised when the server is asked under a name that is not known to be its own."""
+
+
+class ForeignOrigin(Forbidden):
+    """Raised when a browser sends something for a page of another site."""
+
+
 class TooManyRequests(BadInput):
     """Raised when a key is used more often than it may be; ``retry_after`` in seconds."""
 
@@ -138,6 +153,18 @@ class ResourceGone(FatalError):
     """Raised when a resource has answered nothing for longer than a run waits (``BreakerPolicy.patience``)."""
 
     quotes_nothing = True
+
+
+class AddressForbidden(PermanentError):
+    """Raised when an address leads to where nobody may send this server: another scheme, a private network."""
+
+
+class PageUnreachable(RetryableError):
+    """Raised when another web server does not answer, not in time, or says that it cannot for now (429, 5xx)."""
+
+
+class PageRefused(PermanentError):
+    """Raised when another web server answers that it will never give or take this (4xx), or answers too much."""
 
 
 class DatabaseUnavailable(RetryableError):

@@ -76,6 +76,22 @@ class Admission:
         """Requests at once at this moment; None where there is no bound."""
         return self._concurrency.limit if self._concurrency else None
 
+    def sent_per_second(self, now: float) -> float:
+        """Requests per second of late, measured."""
+        return self._pace.sent_per_second(now)
+
+    def requests_limit(self, now: float) -> float | None:
+        """Requests per second that may be sent in the long run: set, told or found out; None: no limit is known."""
+        return _slowest(
+            self._set_requests.rate if self._set_requests else None,
+            self._told_requests.rate or None,
+            self._pace.rate(now) if self._pace.is_limited and self._told_requests.limit is None else None,
+        )
+
+    def tokens_limit(self) -> float | None:
+        """Tokens per second, likewise."""
+        return _slowest(self._set_tokens.rate if self._set_tokens else None, self._told_tokens.rate or None)
+
     def pause(self, now: float) -> float:
         """Seconds for which the server has asked to be left alone."""
         return max(self._closed_until - now, 0.0)
@@ -177,3 +193,7 @@ class Admission:
 
 def _per_minute(rate: float | None, now: float, *, first: float) -> Allowance | None:
     return None if rate is None else Allowance.of_rate(rate / 60.0, now, first)
+
+
+def _slowest(*rates: float | None) -> float | None:
+    return min((rate for rate in rates if rate is not None), default=None)

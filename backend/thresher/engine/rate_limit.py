@@ -233,6 +233,7 @@ _TRUST = 0.7  # of the present rate is not given up at one refusal
 _BASELINE = 1.5  # seconds of accepted requests that an estimate should rest on, where there were so many
 _LOWEST_RATE = 0.2  # requests per second, however often the server refuses
 _KEPT = 4096  # moments of sending
+_MEASURED = 5.0  # seconds over which the rate of sending is measured
 
 
 @dataclass(slots=True)
@@ -281,6 +282,12 @@ class Pace:
         if self._is_search:
             return float(self._base * 2.0 ** min(since / _SEARCH_DOUBLES, 12.0))
         return self._base * (1.0 + _PROBE * max(since - _HOLD, 0.0) ** 3)
+
+    def sent_per_second(self, now: float) -> float:
+        """How many requests were sent of late, measured."""
+        recent = self._sent_after(now - _MEASURED)
+        first = self._sent[0] if recent == _KEPT else max(now - _MEASURED, self._began)
+        return recent / max(now - first, 1.0)
 
     def wait(self, now: float) -> float:
         """Seconds until the next request may be sent."""

@@ -270,9 +270,8 @@ class _Session:
         spent = self._store.totals(run.run_id).usage.spent_at_most
         if budget.atoms_of(spent) is None:
             raise StateConflict(
-                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD. "
-                "Give --budget in tokens, or --budget none."
-            )
+                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD."
+            ).with_hint("Give --budget in tokens, or --budget none.")
         return Ledger(budget, spent, Account(self._store, run.run_id, self._owner, budget, self._options.lease))
 
     def _counts(self) -> Counts:
@@ -421,7 +420,7 @@ class _Session:
             self._control.wake()  # there is something to claim that was not there before
 
     def _tell(self, done: Completion) -> None:
-        record = done.attempt
+        committed_at, record = time.time(), done.attempt
         children = done.outcome.children
         if children:
             skipped = sum(1 for child in children if child.skip_reason is not None)
@@ -443,6 +442,7 @@ class _Session:
                 stage=done.claim.stage,
                 started_at=record.started_at,
                 usage=record.usage,
+                committed_at=committed_at,
             )
         )
 

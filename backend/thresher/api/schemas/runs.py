@@ -8,15 +8,11 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from thresher.core.config import ProcessingMode
-from thresher.core.errors import BadConfiguration
 from thresher.engine.budget import Budget
-from thresher.engine.work import Counts, Priority, Run, RunStatus
-from thresher.operations.runs import RunOptions
-from thresher.persistence.repositories.workspace_runs import RunFilter, RunProgress
-from thresher.workflows.discovery import NodeConfiguration, parse_paths
-
-PriorityName = Literal["immediate", "normal", "low"]
+from thresher.engine.work import Counts, Run, RunStatus
+from thresher.operations.budgets import BudgetChange
+from thresher.operations.run_options import PriorityName, budget_or_none
+from thresher.persistence.repositories.workspace_runs import RunFilter, RunOrder, RunProgress
 
 
 class RunsQuery(BaseModel):
@@ -27,58 +23,18 @@ class RunsQuery(BaseModel):
     source_id: str | None = Field(default=None, description="Only runs of this document.")
     created_from: AwareDatetime | None = None
     created_before: AwareDatetime | None = None
-    sort: Literal["-created_at", "created_at"] = Field(default="-created_at", description="`-`: the newest first.")
+    sort: Literal["-created_at", "created_at", "-status", "status", "-elapsed_seconds", "elapsed_seconds"] = Field(
+        default="-created_at", description="`-`: the newest, the last or the longest first."
+    )
 
     def filter(self) -> RunFilter:
         """The same, for the repository."""
         return RunFilter(frozenset(self.status), self.kind, self.source_id, self.created_from, self.created_before)
 
-
-class RunOptionsIn(BaseModel):
-    """How a document is to be read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paths: list[str] = Field(
-        default=[], max_length=1000, description="Subtrees to read; none: chosen from the structure of the document."
-    )
-    nodes: list[NodeConfiguration] = Field(
-        default=[], max_length=1000, description="Node configurations: which paths are read, and how."
-    )
-    limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
-    mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
-    priority: PriorityName = "normal"
-    budget: str | None = Field(
-        default=None, max_length=40, description="What the run may spend: `$0.50` or `200ktokens`."
-    )
-
-    @field_validator("paths")
-    @classmethod
-    def _paths_are_readable(cls, value: list[str]) -> list[str]:
-        try:
-            parse_paths(value)
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_is_one(cls, value: str | None) -> str | None:
-        try:
-            return None if value is None else str(Budget.parse(value))
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
-
-    def options(self) -> RunOptions:
-        """The same, for the operations."""
-        return RunOptions(
-            self.paths,
-            self.nodes,
-            self.limit,
-            self.mode,
-            Priority[self.priority.upper()],
-            None if self.budget is None else Budget.parse(self.budget),
-        )
+    @property
+    def order(self) -> RunOrder:
+        """What is sorted by."""
+        return RunOrder(self.sort.removeprefix("-"))
 
 
 class CountsOut(BaseModel):
@@ -207,6 +163,26 @@ class RetryIn(BaseModel):
     items: Sequence[str] = Field(default=[], max_length=1000, description="Nodes by path or number.")
     error_classes: Sequence[str] = Field(default=[], max_length=100, description="Only those that failed with these.")
     cancelled: bool = Field(default=False, description="Also cancelled nodes, and the rest of a cancelled run.")
+
+
+class ResumeIn(BaseModel):
+    """How a run goes on; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"budget": "$2"}, {"budget": None}, {}]})
+
+    budget: str | None = Field(
+        default=None,
+        max_length=40,
+        description="What the whole run may spend, with what it has spent: `$0.50`, `200ktokens`; null: what it takes.",
+    )
+
+    _budget_is_one = field_validator("budget")(budget_or_none)
+
+    def change(self) -> BudgetChange | None:
+        """The new budget; None: it stays."""
+        if "budget" not in self.model_fields_set:
+            return None
+        return BudgetChange(None if self.budget is None else Budget.parse(self.budget))
 
 
 class RetriedOut(BaseModel):

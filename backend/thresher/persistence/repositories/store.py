@@ -44,6 +44,7 @@ from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_queue import enqueue
 from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.sources import telling_of_lost_source
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
@@ -102,13 +103,23 @@ class SqlStore:
         self._insert_new_items = sql.insert_new_items(dialect.name)
         self._requested = PreparedLookup(sql.REQUESTED, dialect)
         self._sharing: set[str] = set()  # owners of a share of a budget
-        self._telling = Lock()  # protects _told
-        self._told: dict[str, list[Callable[[RunRequest], None]]] = {}
+        self._listening_lock = Lock()  # protects _listening
+        self._listening: dict[str, list[Callable[[RunRequest], None]]] = {}
 
     # Runs
 
     def create_run(self, new: NewRun, *, queued: bool = False) -> Run:
-        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on."""
+        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on.
+
+        Raises:
+            NotFound: its document was deleted meanwhile.
+        """
+        with telling_of_lost_source(new.source_id):
+            run_id = self._db.write_with_lock(lambda session: self.add_run(session, new, queued=queued))
+        return self.get_run(run_id)
+
+    def add_run(self, session: Session, new: NewRun, *, queued: bool = False) -> str:
+        """The same within a unit of the caller's, who is ``telling_of_lost_source``; returns the run's identifier."""
         now = self._clock()
         row: dict[str, Any] = {
             "id": self._run_ids.new(now),
@@ -120,14 +131,11 @@ class SqlStore:
             "created_at": now,
         }
 
-        def insert(session: Session) -> None:
-            connection = session.connection()
-            connection.execute(sql.RUNS.insert(), row)
-            if queued:
-                enqueue(connection, row["id"], now)
-
-        self._db.write_with_lock(insert)
-        return self.get_run(row["id"])
+        connection = session.connection()
+        connection.execute(sql.RUNS.insert(), row)
+        if queued:
+            enqueue(connection, row["id"], now)
+        return str(row["id"])
 
     def settle_run(self, run_id: str, settled: NewRun) -> Run:
         """Writes what is settled of a run that was stored before its source was looked at; nothing of it is planned.
@@ -288,15 +296,15 @@ class SqlStore:
 
         It is called by the thread that writes, and must be quick.
         """
-        with self._telling:
-            self._told.setdefault(run_id, []).append(tell)
+        with self._listening_lock:
+            self._listening.setdefault(run_id, []).append(tell)
         try:
             yield
         finally:
-            with self._telling:
-                self._told[run_id].remove(tell)
-                if not self._told[run_id]:
-                    del self._told[run_id]
+            with self._listening_lock:
+                self._listening[run_id].remove(tell)
+                if not self._listening[run_id]:
+                    del self._listening[run_id]
 
     def request(self, run_id: str, request: RunRequest) -> Run:
         """Asks a run to pause or to be cancelled; returns it as it is then.
@@ -534,14 +542,14 @@ class SqlStore:
                 claim, now = completion.claim, self._clock()
                 self._insert_items(connection, claim.run_id, completion.outcome.children, now, claim.item_id)
         self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
-        if self._told:
+        if self._listening:
             self._tell_requests(connection, {completion.claim.run_id for completion in completions})
         return [True] * len(completions)
 
     def _tell_requests(self, connection: sa.Connection, run_ids: Iterable[str]) -> None:
         for run_id in run_ids:
-            with self._telling:
-                told = tuple(self._told.get(run_id, ()))
+            with self._listening_lock:
+                told = tuple(self._listening.get(run_id, ()))
             request = self._requested.execute(connection, run_id) if told else None
             if request is not None:
                 for tell in told:
