@@ -82,26 +82,21 @@ def draw(  # noqa: PLR0913 # a share, what is asked of it, and when
     own = shares.pop(owner, None)
     if own is None:
         return None
-    # An owner that was held for dead has its whole share counted as spent, which covers what it says now.
-    spent = max(own.spent, asked.spent)
-    held = max(0, asked.spent + asked.reserved - spent)
     total = _atoms(budget, Unit(own.unit))
-    all_spent = spent + sum(share.spent for share in shares.values())
-    free = total - all_spent - held - sum(share.held for share in shares.values())
+    spent = asked.spent + sum(share.spent for share in shares.values())
+    free = total - spent - asked.reserved - sum(share.held for share in shares.values())
     granted = 0 if asked.least > free else max(asked.least, min(free // 4, asked.most))
-    _write(session, run_id, owner, spent=spent, held=held + granted, lease_until=until)
+    _write(session, run_id, owner, spent=asked.spent, held=asked.reserved + granted, lease_until=until)
     elsewhere = sum(
         share.held for share in shares.values() if share.lease_until is not None and share.lease_until > now
     )
-    return Drawn(granted, None if budget is None else total, all_spent, free, elsewhere)
+    return Drawn(granted, None if budget is None else total, spent, free, elsewhere)
 
 
 def close_share(session: Session, run_id: str, owner: str, spent: int) -> None:
     """Ends a share: what it held beyond ``spent`` is free again."""
     _locked_budget(session, run_id)
-    for share in _shares(session, run_id):
-        if share.owner == owner:
-            _write(session, run_id, owner, spent=max(share.spent, spent), held=0, lease_until=None)
+    _write(session, run_id, owner, spent=spent, held=0, lease_until=None)
     _settle(session, run_id)
 
 
