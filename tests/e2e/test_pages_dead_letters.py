@@ -23,14 +23,15 @@ def message() -> bytes:
     return f"<PaxList>{''.join(f'<Pax><Note>{note}</Note></Pax>' for note in notes)}</PaxList>".encode()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> Iterator[RunningModelServer]:
     with running_model_server(fail_matching="BOOM", fail_status=400) as model:
         yield model
 
 
-@pytest.fixture
-def server(thresher: Thresher, model: RunningModelServer) -> Iterator[RunningServer]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model: RunningModelServer) -> Iterator[RunningServer]:
+    thresher = Thresher(tmp_path_factory.mktemp("dead"))
     asked = {"OPENAI_BASE_URL": model.base_url, "LLM_MODEL": "test-model", "PROCESSING_MODE": "parallel"}
     with running_server(thresher, **asked, MAX_RETRIES="1", RETRY_BASE_SECONDS="0.01") as server:
         yield server
