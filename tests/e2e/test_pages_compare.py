@@ -64,7 +64,7 @@ def test_two_runs_are_chosen_and_compared(server: RunningServer, visitor: Visito
 def test_differences_are_filtered_by_kind_and_type(server: RunningServer, visitor: Visitor) -> None:
     old, new = two_runs(server)
     page = visitor.open("/compare", old=old, new=new)
-    filters = next(form for form in page.tree.forms if form.get("class") == "filters")
+    filters = next(form for form in page.tree.forms if form.get("class") == "sieve")
     assert [option.get("value") for option in filters.xpath(".//select[@id='type']/option")] == ["", "Bag", "Pax"]
     assert visitor.send(filters, type="Bag").texts("//article//h3") == ["Bag"]
     lost = visitor.send(filters, kind="lost")

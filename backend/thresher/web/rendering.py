@@ -87,6 +87,7 @@ def templates() -> Environment:
         when=when,
         percent=percent,
         short_path=short_path,
+        pretty=pretty,
     )
     environment.globals.update(asset=asset, number=number, duration=duration, money=money, percent=percent)
     return environment
@@ -111,6 +112,11 @@ def rate(value: float) -> str:
 def money(amount: float) -> str:
     """US dollars for people."""
     return f"${dollars(amount)}"
+
+
+def pretty(value: object) -> str:
+    """JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def percent(part: float, whole: float) -> str:

@@ -177,6 +177,17 @@ class DiscoveryWorkflow:
             source_id=run.source_id,
         )
 
+    def document(self, run: Run) -> SourceDocument:
+        """The document of a run, as the run began with it.
+
+        Raises:
+            StateConflict: it is another one by now.
+            BadInput: it cannot be read, or is no longer kept.
+        """
+        document = SourceDocument.open(self._locate(run), _limits(run), str(run.source["name"]))
+        _must_be_the_same(document, run)
+        return document
+
     def plan(self, run: Run) -> Iterator[ItemSpec]:
         """Streams the subtrees of the run's document.
 
@@ -185,9 +196,7 @@ class DiscoveryWorkflow:
             NothingMatched: no subtree matches.
             MalformedDocument: the document is broken behind the subtrees that were yielded.
         """
-        limits = _limits(run)
-        document = SourceDocument.open(self._locate(run), limits, str(run.source["name"]))
-        _must_be_the_same(document, run)
+        limits, document = _limits(run), self.document(run)
         texts = _texts(run.options["paths"])
         disabled = {node.path for node in _nodes(run) if not node.enabled}
         found = False
