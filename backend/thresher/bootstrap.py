@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -496,6 +496,15 @@ def open_discovery(settings: Settings) -> Iterator[Discovery]:
 
 
 @dataclass(frozen=True)
+class Bells:
+    """Rung by who has left work for one of the server's loops, so that it looks at once."""
+
+    batches: Event = field(default_factory=Event)
+    schedules: Event = field(default_factory=Event)
+    deliveries: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True)
 class Service:
     """Everything that one server process needs: what the API and the pages are made of."""
 
@@ -504,6 +513,7 @@ class Service:
     host: RunHost
     feed: ProgressFeed
     metrics: Metrics
+    bells: Bells = field(default_factory=Bells)
 
     @property
     def settings(self) -> Settings:

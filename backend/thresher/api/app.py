@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from thresher.api.error_handlers import add_error_handlers
-from thresher.api.routes import documents, facts, health, items, node_configurations, problems, runs
+from thresher.api.routes import batches, documents, facts, health, items, node_configurations, problems, runs, templates
+from thresher.api.schemas.batches import BatchIn
 from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
-from thresher.operations.sources import Retention
+from thresher.operations.background import Background
 
 # A new noun is a file in routes/ and a line here.
 ROUTERS = (
@@ -23,6 +24,8 @@ ROUTERS = (
     items.router,
     facts.router,
     documents.router,
+    batches.router,
+    templates.router,
     node_configurations.router,
     health.router,
     problems.router,
@@ -33,6 +36,8 @@ TAGS = [
     {"name": "items", "description": "The nodes of a run: subtrees of its document, and the tries at them."},
     {"name": "facts", "description": "What was found, each value proved by its place in the document."},
     {"name": "documents", "description": "What was uploaded: what it is, what reading it would take, runs of it."},
+    {"name": "batches", "description": "Many documents in one call, each read by a run of its own."},
+    {"name": "templates", "description": "Named sets of options."},
     {"name": "node configurations", "description": "Which paths the runs of a workspace read, and how."},
     {"name": "health", "description": "For those who keep the server going."},
     {"name": "problems", "description": "What the `type` of a problem means."},
@@ -63,30 +68,31 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         """Runs are worked on while the server answers; those in hand are left in good order at the end."""
-        retention = Retention(service)
+        background = Background(service)
         service.host.start()
-        retention.start()
+        background.start()
         try:
             yield
         finally:
             service.feed.close()
+            await run_in_threadpool(background.stop)
             await run_in_threadpool(service.host.stop)
-            await run_in_threadpool(retention.stop)
 
     return lifespan
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Adds the schema of problems, which the routes refer to, to what OpenAPI says."""
+    """Adds the schemas that only descriptions of routes refer to, to what OpenAPI says."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = described()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        if "ProblemDetails" not in schemas:
-            own = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(own.pop("$defs", {}))
-            schemas["ProblemDetails"] = own
+        for model in (ProblemDetails, BatchIn):
+            if model.__name__ not in schemas:
+                own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(own.pop("$defs", {}))
+                schemas[model.__name__] = own
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it

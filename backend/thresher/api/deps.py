@@ -7,12 +7,15 @@ from typing import Annotated, cast
 from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from thresher.bootstrap import Service
+from thresher.bootstrap import Service, make_limits
 from thresher.core.access import Role
 from thresher.engine.work import Run
 from thresher.operations import runs
 from thresher.operations.access import Doorkeeper, Principal
+from thresher.operations.batches import find_batch
 from thresher.operations.sources import find_source
+from thresher.operations.uploads import Intake
+from thresher.persistence.repositories.batches import Batch
 from thresher.persistence.repositories.sources import Source
 
 _bearer = HTTPBearer(auto_error=False, description="A key that `thresher keys create` has made.")
@@ -87,6 +90,23 @@ def get_source(source_id: str, service: ServiceDep, reader: Reader) -> Source:
     return find_source(service, reader.workspace, source_id)
 
 
+def get_batch(batch_id: str, service: ServiceDep, reader: Reader) -> Batch:
+    """The batch that an address names.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return find_batch(service, reader.workspace, batch_id)
+
+
+def get_intake(service: ServiceDep, writer: Writer) -> Intake:
+    """What is taken of somebody who uploads one document."""
+    most = (writer.key and writer.key.max_upload_bytes) or service.settings.max_upload_bytes
+    return Intake(service.files, most, make_limits(service.settings))
+
+
+IntakeDep = Annotated[Intake, Depends(get_intake)]
+BatchDep = Annotated[Batch, Depends(get_batch)]
 SourceDep = Annotated[Source, Depends(get_source)]
 RunDep = Annotated[Run, Depends(get_run)]
 RunToChange = Annotated[Run, Depends(get_run_to_change)]

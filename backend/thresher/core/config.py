@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from thresher.core.errors import BadConfiguration
@@ -93,6 +94,10 @@ class Settings(BaseSettings):
     api_requests_per_minute: int = Field(default=600, ge=1)
     shutdown_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
 
+    fetch_workers: int = Field(default=8, ge=1, le=256)
+    fetch_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    allowed_private_networks: str | None = None
+
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
     max_depth: int = Field(default=256, ge=1, le=256)  # lxml takes no deeper subtree
@@ -104,6 +109,14 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
     otel_exporter_otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
+
+    @field_validator("allowed_private_networks")
+    @classmethod
+    def _networks_are_readable(cls, value: str | None) -> str | None:
+        for part in (value or "").split(","):
+            if part.strip():
+                ip_network(part.strip())
+        return value
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret among the settings: keys, passwords within addresses, values in the query of addresses."""

@@ -15,6 +15,7 @@ from thresher.engine.ownership import is_dead
 from thresher.engine.reports import report_of
 from thresher.engine.work import NewRun, Priority, Run, RunRequest, RunStatus
 from thresher.operations.sources import drop_source_without_runs
+from thresher.persistence.repositories.batches import reopen_batch_of
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.sources import Source
 from thresher.persistence.repositories.workspace_runs import delete_run
@@ -183,6 +184,7 @@ def _take_back_lost(service: Service, run: Run) -> None:
 
 
 def _queue(service: Service, run_id: str) -> Run:
+    service.db.write_with_lock(lambda session: reopen_batch_of(session, run_id))
     service.queue.add(run_id)
     service.host.wake()
     return service.store.get_run(run_id)

@@ -7,14 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from thresher.api.deps import Cursor, Limit, Reader, ServiceDep, SourceDep, Writer
+from thresher.api.deps import Cursor, IntakeDep, Limit, Reader, ServiceDep, SourceDep, Writer
 from thresher.api.routes.runs import shown
 from thresher.api.schemas.documents import AnalysisOut, DocumentOut, EstimateOut
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
-from thresher.api.schemas.runs import RunOptionsIn, RunOut
-from thresher.bootstrap import Service, make_limits
+from thresher.api.schemas.runs import RunOut
+from thresher.bootstrap import Service
 from thresher.operations import documents, runs
+from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import delete_source, keep_source
 from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.sources import list_sources
@@ -47,10 +48,9 @@ _FORM = {
     responses=responses(413, 415),
     openapi_extra=_FORM,
 )
-async def analyse_upload(request: Request, service: ServiceDep, writer: Writer) -> dict[str, Any]:
+async def analyse_upload(request: Request, service: ServiceDep, writer: Writer, intake: IntakeDep) -> dict[str, Any]:
     """Keeps the document and says what it is: its paths with counts and sizes, and what would be read of it."""
-    most = (writer.key and writer.key.max_upload_bytes) or service.settings.max_upload_bytes
-    async with received(request, service.files, most, make_limits(service.settings)) as upload:
+    async with received(request, intake) as upload:
         return await run_in_threadpool(_kept_and_analysed, service, writer.workspace, upload)
 
 

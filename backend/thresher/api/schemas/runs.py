@@ -6,17 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from thresher.core.config import ProcessingMode
-from thresher.core.errors import BadConfiguration
-from thresher.engine.budget import Budget
-from thresher.engine.work import Counts, Priority, Run, RunStatus
-from thresher.operations.runs import RunOptions
+from thresher.engine.work import Counts, Run, RunStatus
+from thresher.operations.run_options import PriorityName
 from thresher.persistence.repositories.workspace_runs import RunFilter, RunProgress
-from thresher.workflows.discovery import NodeConfiguration, parse_paths
-
-PriorityName = Literal["immediate", "normal", "low"]
 
 
 class RunsQuery(BaseModel):
@@ -32,57 +26,6 @@ class RunsQuery(BaseModel):
     def filter(self) -> RunFilter:
         """The same, for the repository."""
         return RunFilter(frozenset(self.status), self.kind, self.source_id, self.created_from, self.created_before)
-
-
-class RunOptionsIn(BaseModel):
-    """How a document is to be read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paths: list[str] = Field(
-        default=[], max_length=1000, description="Subtrees to read; none: chosen from the structure of the document."
-    )
-    nodes: list[NodeConfiguration] = Field(
-        default=[], max_length=1000, description="Node configurations: which paths are read, and how."
-    )
-    stored_nodes: bool = Field(
-        default=True, description="Use the node configurations of the workspace where no `nodes` are given."
-    )
-    limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
-    mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
-    priority: PriorityName = "normal"
-    budget: str | None = Field(
-        default=None, max_length=40, description="What the run may spend: `$0.50` or `200ktokens`."
-    )
-
-    @field_validator("paths")
-    @classmethod
-    def _paths_are_readable(cls, value: list[str]) -> list[str]:
-        try:
-            parse_paths(value)
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_is_one(cls, value: str | None) -> str | None:
-        try:
-            return None if value is None else str(Budget.parse(value))
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
-
-    def options(self) -> RunOptions:
-        """The same, for the operations."""
-        return RunOptions(
-            self.paths,
-            self.nodes,
-            self.limit,
-            self.mode,
-            Priority[self.priority.upper()],
-            None if self.budget is None else Budget.parse(self.budget),
-            self.stored_nodes,
-        )
 
 
 class CountsOut(BaseModel):

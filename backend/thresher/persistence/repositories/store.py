@@ -101,6 +101,10 @@ class SqlStore:
 
     def create_run(self, new: NewRun, *, queued: bool = False) -> Run:
         """Stores a run as pending; ``queued`` in the same transaction, for a server to work on."""
+        return self.get_run(self._db.write_with_lock(lambda session: self.add_run(session, new, queued=queued)))
+
+    def add_run(self, session: Session, new: NewRun, *, queued: bool = False) -> str:
+        """The same within a unit of the caller's; returns the run's identifier."""
         now = self._clock()
         row: dict[str, Any] = {
             "id": self._run_ids.new(now),
@@ -112,14 +116,11 @@ class SqlStore:
             "created_at": now,
         }
 
-        def insert(session: Session) -> None:
-            connection = session.connection()
-            connection.execute(sql.RUNS.insert(), row)
-            if queued:
-                enqueue(connection, row["id"], now)
-
-        self._db.write_with_lock(insert)
-        return self.get_run(row["id"])
+        connection = session.connection()
+        connection.execute(sql.RUNS.insert(), row)
+        if queued:
+            enqueue(connection, row["id"], now)
+        return str(row["id"])
 
     def settle_run(self, run_id: str, settled: NewRun) -> Run:
         """Writes what is settled of a run that was stored before its source was looked at; nothing of it is planned.

@@ -15,7 +15,7 @@ from thresher.engine.work import Priority
 from thresher.operations import documents, runs
 from thresher.operations.samples import keep_sample
 from thresher.operations.sources import find_source, keep_source
-from thresher.operations.uploads import received
+from thresher.operations.uploads import Intake, received
 from thresher.persistence.repositories.sources import Source, list_sources
 from thresher.web.choices import Choices, How, indented
 from thresher.web.deps import FormDep, ServiceDep, VisitDep, Visitor, Writer, check_token, refuse_cross_site
@@ -53,7 +53,7 @@ async def upload_document(request: Request, service: ServiceDep, writer: Writer,
     """Keeps a document and shows what it is."""
     refuse_cross_site(request)
     most = (writer.key and writer.key.max_upload_bytes) or service.settings.max_upload_bytes
-    async with received(request, service.files, most, make_limits(service.settings)) as upload:
+    async with received(request, Intake(service.files, most, make_limits(service.settings))) as upload:
         check_token(request, visit, upload.fields)
         source = await run_in_threadpool(keep_source, service, writer.workspace, upload.document, upload.name)
         called = {"name": upload.name} if upload.name != source.name else {}
