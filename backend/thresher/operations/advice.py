@@ -28,18 +28,18 @@ _OF_CLASS: Final[dict[type[Exception], str]] = {
         "REQUESTS_PER_MINUTE."
     ),
     errors.PermanentLLMError: (
-        "The model's server refuses these requests as they are, by a filter or by what they hold. Read its "
-        "words below; change the instructions or the model, then retry."
+        "The model's server refuses these requests as they are, by a filter or by what they hold. Read what "
+        "it said; change the instructions or the model, then retry."
     ),
     errors.TransientLLMError: (
         "The model's server failed or did not answer in time, more often than MAX_RETRIES allows. When it is "
         "well again, retry: nothing else has to change."
     ),
     errors.DatabaseUnavailable: "The database was away for too long. When it answers again, retry.",
-    errors.PermanentError: "What is said below can never succeed as it is: change that, then retry.",
+    errors.PermanentError: "As it is this can never succeed: change what the message names, then retry.",
     errors.RetryableError: "This may pass by itself: retry in a while.",
     errors.BadInput: "Something of the document or of its configuration is unusable: mend what is named, then retry.",
-    errors.FatalError: "This held the whole run up. Mend what is named below, then retry.",
+    errors.FatalError: "This held the whole run up. Mend what the message names, then retry.",
 }
 _LOST: Final = (
     "The process that had these nodes in hand died again and again: out of memory, or killed. Look at its log,"

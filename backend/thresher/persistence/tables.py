@@ -137,6 +137,7 @@ class RunRow(Base):
         sa.CheckConstraint(f"priority BETWEEN {min(Priority):d} AND {max(Priority):d}", name="priority"),
         sa.Index(None, "workspace", "id"),
         sa.Index(None, "workspace", "status", "id"),
+        sa.Index(None, "workspace", "finished_at"),
         _partial_index("source_id"),
     )
 

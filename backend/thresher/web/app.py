@@ -11,13 +11,21 @@ from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.web.errors import add_error_pages
 from thresher.web.rendering import STATIC
-from thresher.web.routes import comparisons, dead_letters, documents, facts, runs, visits
+from thresher.web.routes import comparisons, dashboards, dead_letters, documents, facts, runs, visits
 from thresher.web.security import SecurityHeaders
 from thresher.web.visits import VisitBook, secret_in
 
 # A new noun is a file in routes/, its first word here, and a line in the navigation of templates/base.html.
-ROUTERS = (documents.router, comparisons.router, dead_letters.router, runs.router, facts.router, visits.router)
-ROOMS = frozenset({"", "compare", "documents", "runs", "sample", "sign-in", "sign-out", "static"})
+ROUTERS = (
+    documents.router,
+    comparisons.router,
+    dashboards.router,
+    dead_letters.router,
+    runs.router,
+    facts.router,
+    visits.router,
+)
+ROOMS = frozenset({"", "compare", "dashboard", "documents", "runs", "sample", "sign-in", "sign-out", "static"})
 """The first words of the addresses of pages; all others are the API's."""
 
 
