@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 THRESHER = Path(sys.executable).with_name("thresher")
@@ -34,6 +34,8 @@ CONFIGURED = (
     "PROCESSING_",
     "BATCH_",
     "CACHE_",
+    "DATA_DIR",
+    "SERVE_",
 )
 MEGABYTE = 1_000_000
 
@@ -149,6 +151,17 @@ class Folder:
                 )
             cpu = usage.ru_utime + usage.ru_stime
             return Spent(wall, cpu, usage.ru_maxrss * _RSS_UNIT / MEGABYTE, out.read())
+
+    def start(self, *command: str | Path, stderr: IO[str]) -> subprocess.Popen[bytes]:
+        """Starts a command; the caller ends it."""
+        return subprocess.Popen(
+            [str(part) for part in command],
+            cwd=self.path,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED)}

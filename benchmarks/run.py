@@ -19,7 +19,7 @@ from measurement import HERE, Row, Scale
 
 BENCHMARKS = (
     *("startup", "wall", "cpu", "memory", "group_commit", "splitter", "model_server_ceiling", "second_run"),
-    *("limits", "throughput", "peers", "batch", "large"),
+    *("limits", "throughput", "peers", "batch", "service", "large"),
 )
 RESULTS = HERE / "results"
 VERDICTS = {None: "", True: "ok", False: "MISSED"}

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING
@@ -24,10 +25,11 @@ from thresher.engine.executors.batch import BatchExecutor
 from thresher.engine.executors.port import Executor
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
-from thresher.engine.feed import ProgressFeed
+from thresher.engine.feed import Background, ProgressFeed
 from thresher.engine.gate import Resources
 from thresher.engine.host import HostOptions, RunHost
-from thresher.engine.modes import Modes, ModeWish
+from thresher.engine.modes import ENOUGH_TO_DECIDE, Modes, ModeWish, decide
+from thresher.engine.ownership import is_dead
 from thresher.engine.ports import Workflow
 from thresher.engine.progress import Listener, RunFinished
 from thresher.engine.reports import failure_of, report_of
@@ -49,7 +51,7 @@ from thresher.persistence import migrations
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine, is_missing
 from thresher.persistence.repositories.cached_answers import CachedAnswers
 from thresher.persistence.repositories.costs import experience_with
-from thresher.persistence.repositories.node_facts import insert_node_facts
+from thresher.persistence.repositories.node_facts import fact_counts, insert_node_facts
 from thresher.persistence.repositories.run_queue import SqlRunQueue
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.source_files import SourceFiles
@@ -62,7 +64,7 @@ from thresher.workflows.discovery import (
     NodeReader,
 )
 from thresher.workflows.discovery.discovery_workflow import KIND, path_of
-from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure
+from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure, measure_groups
 from thresher.workflows.discovery.node_reader import Ladder
 from thresher.workflows.discovery.stored_configurations import stored_nodes
 
@@ -450,7 +452,7 @@ class Discovery:
         def reader(run: Run, configuration: NodeConfiguration | None) -> NodeReader:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
-        limits = BatchLimits(self.settings.batch_max_items, self.settings.batch_max_tokens)
+        limits = make_batch_limits(self.settings)
         return DiscoveryWorkflow(reader, limits, self.shared.locate, partial(stored_nodes, self.db))
 
     @cached_property
@@ -500,8 +502,12 @@ class Bells:
     """Rung by who has left work for one of the server's loops, so that it looks at once."""
 
     batches: Event = field(default_factory=Event)
-    schedules: Event = field(default_factory=Event)
     deliveries: Event = field(default_factory=Event)
+
+    def ring_all(self) -> None:
+        """A run has come to its end: its batch may have, and somebody may be waiting to be told."""
+        self.batches.set()
+        self.deliveries.set()
 
 
 @dataclass(frozen=True)
@@ -513,7 +519,7 @@ class Service:
     host: RunHost
     feed: ProgressFeed
     metrics: Metrics
-    bells: Bells = field(default_factory=Bells)
+    bells: Bells
 
     @property
     def settings(self) -> Settings:
@@ -542,10 +548,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises:
         DatabaseUnusable: the database cannot be opened, or is of another version.
-        BadConfiguration: the data folder cannot be written.
+        BadConfiguration: the data folder cannot be written, or EMAIL_URL is no mail server.
     """
+    from thresher.integrations.mail import check_mail_server  # noqa: PLC0415 # servers only
     from thresher.integrations.metrics import Metrics  # noqa: PLC0415 # few look
 
+    check_mail_server(None if settings.email_url is None else settings.email_url.get_secret_value())
     metrics = Metrics()
     own = Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
     with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
@@ -556,8 +564,9 @@ def open_service(settings: Settings) -> Iterator[Service]:
         options = HostOptions(
             settings.max_concurrent_runs, settings.lease_seconds, grace=settings.shutdown_grace_seconds
         )
-        host = RunHost(queue, HostedDiscoveries(discovery), feed, options)
-        yield Service(discovery, queue, host, feed, metrics)
+        bells = Bells()
+        host = RunHost(queue, HostedDiscoveries(discovery, feed), feed, options, on_end=bells.ring_all)
+        yield Service(discovery, queue, host, feed, metrics, bells)
 
 
 @dataclass(frozen=True)
@@ -565,6 +574,7 @@ class HostedDiscoveries:
     """What a host does with a run: looks at its document first where nobody has, then works on it."""
 
     discovery: Discovery
+    feed: ProgressFeed
 
     def __call__(self, run_id: str, listeners: Sequence[Listener], control: RunControl) -> RunReport:
         """One session of a run; see ``engine.host.Work``."""
@@ -579,7 +589,17 @@ class HostedDiscoveries:
                 listener(RunFinished(report))
             return report
         modes = discovery.modes(_wish(run, discovery.settings))
+        self.feed.describe(run_id, self._background(discovery, run))
         return discovery.runner.run(run_id, modes, (*listeners, *discovery.observers.of_runs), control)
+
+    def _background(self, discovery: Discovery, run: Run) -> Background:
+        """What onlookers are to know besides the events: of a run that goes on, what it has come to before."""
+        runner, resource = discovery.runner, discovery.client.resource
+        if run.started_at is None:
+            return Background(resource=resource, in_hand=lambda: runner.in_hand)
+        discovery.store.recover(run.run_id, is_dead, runner.options.max_losses)
+        earlier, facts = discovery.store.totals(run.run_id), fact_counts(discovery.db, run.run_id).facts
+        return Background(earlier, facts, resource, lambda: runner.in_hand)
 
     def _made_ready(self, run: Run) -> Discovery:
         """The document is looked at, and the model answers.
@@ -606,6 +626,11 @@ def _wish(run: Run, settings: Settings) -> ModeWish:
 # -- dry runs -----------------------------------------------------------------------------------------------
 
 
+def make_batch_limits(settings: Settings) -> BatchLimits:
+    """How much goes into one request of batch mode."""
+    return BatchLimits(settings.batch_max_items, settings.batch_max_tokens)
+
+
 def make_silent_client(settings: Settings) -> ModelClient:
     """Who would be asked, as far as prompts, prices and kept answers depend on it; needs no key.
 
@@ -619,7 +644,8 @@ def make_silent_client(settings: Settings) -> ModelClient:
         from thresher.llm.local_server import find_gguf  # noqa: PLC0415 # slow to import
 
         name = find_gguf(settings.local_model_gguf).stem
-        return SilentClient(provider.value, name, Prices.free().of(name), leaves_machine=False)
+        free = Prices.free().of(name)
+        return SilentClient(provider.value, name, free, leaves_machine=False, takes_batches=False)
     chosen = settings.azure_openai_deployment if provider is Provider.AZURE else settings.llm_model
     name = chosen or DEFAULT_MODEL
     return SilentClient(provider.value, name, Prices.load(settings.prices_file).of(name))
@@ -656,17 +682,24 @@ class Rehearsal:
     db: ThreadSafeDatabaseManager | None
     answers: CachedAnswers | None
 
-    def estimate(self, new: NewRun, workers: int) -> Estimate:
+    def estimate(self, new: NewRun, wish: ModeWish) -> Estimate:
         """What a run would take, from its prompts and from what earlier runs of the same model took.
 
         Raises:
             BadInput: the document cannot be read to its end.
         """
-        settings, client = self.settings, self.client
+        settings, client, run = self.settings, self.client, _unstored(new)
+        workflow = DiscoveryWorkflow(self._reader, make_batch_limits(settings))
         if client.resource is None:  # nobody is asked
-            items = DiscoveryWorkflow(self._reader).plan(_unstored(new))
-            return estimate(measure((spec, None) for spec in items), None, client.price, Pace(workers))
-        size = measure(DiscoveryWorkflow(self._reader).prompts(_unstored(new)), self._known())
+            size = measure((spec, None) for spec in workflow.plan(run))
+            return estimate(size, None, client.price, Pace(settings.max_parallel_nodes))
+        mode = wish.mode or _mode_of(workflow, run)
+        workers = 1 if mode is Mode.SEQUENTIAL else settings.max_parallel_nodes
+        if mode is Mode.BATCH and workflow.batch_obstacle(run) is None:
+            window = 3 * workers * settings.batch_max_items  # in hand, and queued before workers (ThreadsExecutor)
+            size = measure_groups(workflow.prompt_groups(run, window), self._known())
+        else:
+            size = measure(workflow.prompts(run), self._known())
         learned = experience_with(self.db, client.provider, client.model) if self.db is not None else None
         pace = Pace(workers, settings.requests_per_minute, settings.tokens_per_minute)
         return estimate(size, learned, client.price, pace)
@@ -682,6 +715,14 @@ class Rehearsal:
         if answers is None or not answers.holds_any(client.provider, client.model):
             return KnownAnswers(lambda request: key_of(client, request), lambda _key: False)
         return KnownAnswers(lambda request: key_of(client, request), lambda key: answers.find(key) is not None)
+
+
+def _mode_of(workflow: DiscoveryWorkflow, run: Run) -> Mode:
+    """What ``auto`` comes to."""
+    beginning = list(islice(workflow.plan(run), ENOUGH_TO_DECIDE))
+    items = sum(spec.skip_reason is None for spec in beginning)
+    are_all = len(beginning) < ENOUGH_TO_DECIDE
+    return decide(items, are_all=are_all, obstacle=workflow.batch_obstacle(run)).mode
 
 
 def _unstored(new: NewRun) -> Run:

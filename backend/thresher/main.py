@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from thresher.api.app import create_app
+from thresher.api.bounds import LARGEST_HEAD
+from thresher.api.guards import guarded
 from thresher.bootstrap import Service, open_service
 from thresher.core.config import Settings
 from thresher.core.errors import BadConfiguration
@@ -21,6 +25,8 @@ from thresher.web.app import create_pages, is_page
 
 Announce = Callable[[str, bool], None]
 """Called when the server answers, with its address and whether keys are needed."""
+
+SLOWEST_HEAD = 15.0  # seconds from the first byte of a request to the end of its headers
 
 
 def serve(settings: Settings, announce: Announce) -> bool:
@@ -37,10 +43,12 @@ def serve(settings: Settings, announce: Announce) -> bool:
         is_public = host not in LOOPBACK
         with _listening(host, port) as listening:
             config = uvicorn.Config(
-                create_site(service, is_public=is_public),
+                guarded(create_site(service, is_public=is_public), settings, is_public=is_public),
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=_Protocol,
+                h11_max_incomplete_event_size=2 * LARGEST_HEAD,  # up to that the answer can be a problem
                 ws="websockets-sansio",
                 timeout_graceful_shutdown=5,
             )
@@ -53,7 +61,7 @@ def serve(settings: Settings, announce: Announce) -> bool:
 def create_site(service: Service, *, is_public: bool = False) -> ASGIApp:
     """The API and the pages beside it: each answers, also with its errors, what is addressed to it."""
     api = create_app(service, is_public=is_public)
-    pages = create_pages(service, api.state.doorkeeper)
+    pages = create_pages(service, api.state.doorkeeper, api.state.tickets)
 
     async def site(scope: Scope, receive: Receive, send: Send) -> None:
         await (pages if is_page(scope) else api)(scope, receive, send)
@@ -97,9 +105,43 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class _Protocol(H11Protocol):
+    """A connection that is closed when the head of a request takes too long; uvicorn itself waits forever."""
+
+    _giving_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begins to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Waits no longer when the head is there; waits for the next one from its first byte on."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._wait_for_head()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Has nothing to wait for."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._giving_up is None:
+            self._giving_up = self.loop.call_later(SLOWEST_HEAD, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named, so that asyncio sees it is TCP: else it leaves Nagle's algorithm on, and answers wait 40 ms for an ACK.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import psycopg
@@ -16,12 +18,14 @@ from contract_support import NO_WAIT, Bench, Plain
 from thresher.core.errors import DatabaseUnavailable
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.ports import AttemptContext
+from thresher.engine.progress import ItemFinished, ItemsPlanned
 from thresher.engine.runner import RunnerOptions
-from thresher.engine.work import Claim, ItemSpec, Outcome, Run, RunStatus
+from thresher.engine.work import Claim, Completion, Counts, ItemSpec, Outcome, Run, RunStatus
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 from thresher.persistence.migrations import upgrade
 from thresher.persistence.repositories.store import SqlStore
 
+T = TypeVar("T")
 DONE = Outcome(result={"facts": 0})
 MEGABYTE = 1024**2
 
@@ -96,6 +100,38 @@ def test_items_that_were_claimed_while_the_database_hung_up_are_processed_all_th
     report = bench.run(workflow)
     assert (report.status, report.counts.succeeded, report.errors) == (RunStatus.SUCCEEDED, 100, {})
     assert bench.store.totals(report.run_id).attempts == 100
+
+
+class EveryAnswerLost(SqlStore):
+    """What is planned and what is finished is written, and each time the database hangs up before it says so."""
+
+    def __init__(self, db: ThreadSafeDatabaseManager) -> None:
+        super().__init__(db, {})
+        self._told: set[object] = set()
+
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int, at: datetime | None = None) -> int:
+        return self._at_the_second_try(("add", planned), super().add_items(run_id, specs, planned, at))
+
+    def finish(self, completion: Completion) -> bool:
+        key = (completion.claim.item_id, completion.attempt.number)
+        return self._at_the_second_try(key, super().finish(completion))
+
+    def _at_the_second_try(self, what: object, answer: T) -> T:
+        if what not in self._told:
+            self._told.add(what)
+            raise DatabaseUnavailable("The connection was lost.")
+        return answer
+
+
+def test_progress_is_true_where_every_answer_of_the_database_is_lost(bench: Bench) -> None:
+    bench.store = EveryAnswerLost(bench.db)
+    report = bench.run(Numbered(30, {}))
+    assert (report.status, report.counts.succeeded, report.errors) == (RunStatus.SUCCEEDED, 30, {})
+    planned = [event.snapshot.counts.total for event in bench.events if isinstance(event, ItemsPlanned)]
+    assert planned[-1] == 30
+    finished = [event.snapshot.counts for event in bench.events if isinstance(event, ItemFinished)]
+    assert Counts(succeeded=30) in finished
+    assert bench.store.totals(report.run_id).attempts == 30
 
 
 @pytest.mark.postgres

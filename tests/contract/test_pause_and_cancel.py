@@ -67,6 +67,25 @@ def run_and_ask(bench: Bench, run: Run, request: RunRequest) -> tuple[Plain, Run
     return workflow, report
 
 
+def test_short_items_do_not_slip_in_before_somebody_looks(bench: Bench) -> None:
+    """Nobody waits here to see the request: whoever ends an item learns of it by that."""
+    run = bench.new_run()
+    lock, began_after, is_asked = threading.Lock(), [], threading.Event()
+
+    def process(claim: Claim, _context: AttemptContext) -> Outcome:
+        with lock:
+            if is_asked.is_set():
+                began_after.append(claim.key)
+            elif claim.key == "item-5":
+                bench.store.request(run.run_id, RunRequest.PAUSE)
+                is_asked.set()
+        return Outcome()
+
+    report = bench.run(Plain(numbered(400), process), run)
+    assert report.status is RunStatus.PAUSED
+    assert len(began_after) <= bench.in_hand_at_most
+
+
 def test_a_pause_finishes_what_is_in_hand_and_resume_goes_on(bench: Bench) -> None:
     run = bench.new_run()
     first, report = run_and_ask(bench, run, RunRequest.PAUSE)

@@ -1,5 +1,7 @@
 """The command line, in a process that kills itself at a named point: ``dying.py POINT NTH COMMAND...``.
 
+Or of something that it is about to ask about: ``dying.py of TEXT COMMAND...``.
+
 Nothing of the product knows of this: the methods are wrapped from outside, then the real command runs.
 """
 
@@ -13,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from thresher.__main__ import main
-from thresher.llm.providers.transport import CurlTransport
+from thresher.llm.providers.preparation import Template
+from thresher.llm.providers.transport import CurlTransport, Response
 from thresher.persistence.group_commit import Writer
 from thresher.persistence.repositories.store import SqlStore
 
@@ -46,9 +49,24 @@ def dying(step: Callable[..., Any], nth: int, *, before: bool) -> Callable[..., 
     return wrapped
 
 
+def dying_of(text: str) -> Callable[..., Any]:
+    """Sends requests, but none that holds ``text``."""
+    send, deadly = CurlTransport.send, text.encode()
+
+    def wrapped(transport: CurlTransport, template: Template, body: bytes, timeout: float) -> Response:
+        if deadly in body:
+            die()
+        return send(transport, template, body, timeout)
+
+    return wrapped
+
+
 if __name__ == "__main__":
-    moment, name = sys.argv[1].split("-")  # such as before-claim
-    owner, method = STEPS[name]
-    setattr(owner, method, dying(getattr(owner, method), int(sys.argv[2]), before=moment == "before"))
+    if sys.argv[1] == "of":
+        CurlTransport.send = dying_of(sys.argv[2])  # type: ignore[method-assign]
+    else:
+        moment, name = sys.argv[1].split("-")  # such as before-claim
+        owner, method = STEPS[name]
+        setattr(owner, method, dying(getattr(owner, method), int(sys.argv[2]), before=moment == "before"))
     sys.argv[1:3] = []
     main()

@@ -11,12 +11,11 @@ import socket
 import sqlite3
 import subprocess
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command import BUNDLED, Finished, Thresher, end
+from disks import small_disk
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
@@ -278,21 +277,6 @@ def test_a_wrong_key_is_said_once_and_no_key_is_shown(thresher: Thresher, tmp_pa
 
 
 # -- disks and databases ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("this user may mount no disk of its own")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.parametrize("mode", ["--sequential", "--workers=10"])

@@ -50,6 +50,26 @@ def test_a_batch_asks_less_often_and_finds_the_same_facts(
     assert thresher("show", result["run_id"], "--json").json["fallbacks"] == result["fallbacks"]
 
 
+def test_equal_nodes_of_one_batch_are_asked_about_once(thresher: Thresher, tmp_path: Path) -> None:
+    """Also where they differ in what is masked: each gets its own values back."""
+    document = tmp_path / "equal.xml"
+    pax = "".join(f"<Pax><Surname>NAME{n}</Surname><Meal>{n % 2}</Meal></Pax>" for n in range(8))
+    document.write_text(f"<R><DataLists><PaxList>{pax}</PaxList></DataLists></R>", encoding="utf-8")
+    asked = ("discover", document, *PAX, "--json", "--mode", "batch")
+    with running_model_server() as server:
+        done = thresher(*asked, **by_model(server)).json
+        stats = server.stats()
+        dry = thresher(*asked, "--dry-run", "--no-cache", **by_model(server)).json
+        each = thresher(*asked, "--no-cache", **by_model(server)).json
+        assert len(server.stats()["subtrees"]) == 2
+        assert [subtree["requests"] for subtree in stats["subtrees"].values()] == [1, 1]
+    assert (done["subtrees_processed"], done["requests"], done["cache_hits"]) == (8, 1, 6)
+    assert (each["requests"], each["cache_hits"], dry["requests"]["expected"]) == (1, 0, 1)
+    names = [field["value"] for fact in facts_of(thresher, done["run_id"]) for field in fact["fields"]]
+    assert [name for name in names if name.startswith("NAME")] == [f"NAME{n}" for n in range(8)]
+    assert facts_of(thresher, done["run_id"]) == facts_of(thresher, each["run_id"])
+
+
 def test_a_second_run_in_batch_mode_pays_nothing_and_one_changed_node_pays_for_one(
     thresher: Thresher, tmp_path: Path
 ) -> None:

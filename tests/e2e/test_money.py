@@ -59,6 +59,25 @@ def test_64_requests_in_flight_do_not_overrun_a_budget_and_more_of_it_finishes_t
     assert third.json["requests"] == whole["requests"] == ITEMS
 
 
+def test_requests_that_time_out_count_as_what_they_may_have_taken(thresher: Thresher, tmp_path: Path) -> None:
+    """Their provider may bill them: the budget holds all the same, also in later sessions."""
+    amount = 60_000
+    document = pax_document(tmp_path, ITEMS)
+    impatient = {"REQUEST_TIMEOUT_SECONDS": "1", "RETRY_BASE_SECONDS": "0.01", "BREAKER_FAILURES": "1000"}
+    with running_model_server(latency=0.05, hang=0.3, seed=2) as server:
+        environment = settings(server, tmp_path) | impatient
+        run = ("--json", "--workers", "8", "--budget", f"{amount}tokens")
+        done = thresher("discover", document, *PAX, *run, **environment)
+        stats = server.stats()
+        again = thresher("resume", done.json["run_id"], "--json", **environment)
+        assert server.stats()["requests"] == stats["requests"], "the same budget is still used up"
+    assert (done.code, done.json["status"]) == (again.code, again.json["status"]) == (3, "paused"), done.err
+    assert stats["hang"] > 0
+    # this server bills what it never answered
+    assert done.json["spent"] < tokens_of(stats) < done.json["spent_at_most"] <= amount
+    assert "with requests that were not answered" in thresher("show", done.json["run_id"]).out
+
+
 def test_a_budget_is_for_all_files_of_a_command(thresher: Thresher, tmp_path: Path) -> None:
     documents = [pax_document(tmp_path, 8)]
     for name in ("b.xml", "c.xml"):
@@ -125,6 +144,25 @@ def test_a_dry_run_tells_what_a_run_takes_and_more_exactly_after_one(thresher: T
     assert after.json["seconds"]["expected"] > 0
     assert (cached.json["nodes_cached"], cached.json["nodes_asked"]) == (ITEMS, 0)
     assert cached.json["cost_usd"]["high"] == 0
+
+
+@pytest.mark.parametrize("mode", [("--mode", "batch"), ()])
+def test_a_dry_run_packs_nodes_as_the_run_does(thresher: Thresher, tmp_path: Path, mode: tuple[str, ...]) -> None:
+    document = pax_document(tmp_path, 2 * ITEMS if mode else 2)  # two are read together without being told
+    with running_model_server() as server:
+        environment = settings(server, tmp_path)
+        before = thresher("discover", document, *PAX, *mode, "--dry-run", "--json", **environment)
+        done = thresher("discover", document, *PAX, *mode, "--json", **environment)
+        stats = server.stats()
+        again = thresher("discover", document, *PAX, *mode, "--dry-run", "--json", **environment)
+    assert before.code == done.code == again.code == 0, before.err
+    assert done.json["mode"] == "batch"
+    told = before.json
+    assert told["nodes_asked"] == done.json["subtrees_processed"]
+    # the first nodes are read while the rest is still being planned: those batches are smaller
+    assert stats["requests"] * 0.4 <= told["requests"]["expected"] <= stats["requests"]
+    assert stats["prompt_tokens"] / 2.5 <= told["prompt_tokens"]["expected"] <= 2.5 * stats["prompt_tokens"]
+    assert (again.json["nodes_asked"], again.json["requests"]["high"]) == (0, 0)
 
 
 def test_a_dry_run_needs_no_key_and_no_server_and_counts_equal_nodes_once(thresher: Thresher, tmp_path: Path) -> None:

@@ -5,7 +5,11 @@ Real processes, real sockets, real databases. ``dying.py`` kills a process at a 
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +21,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Thresher, end
+from disks import Room, RoomOfProcess, RoomOnDisk, small_disk
+from own_postgres import NoPostgres, OwnPostgres, own_postgres
 
+from thresher.engine.attempt import SUSPECT
+from thresher.engine.runner import RunnerOptions
 from thresher.persistence.database import create_engine
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
@@ -25,6 +33,8 @@ DYING = Path(__file__).with_name("dying.py")
 PAX = ("--path", "/PaxList/Pax")
 WORKERS = 10
 KILLED = -9
+PARTIAL = 3
+MOST_LOSSES = RunnerOptions().max_losses
 # Each point with the number of the call that is the last: so late that the process has done some of its work.
 EARLY = {"claim": 3, "request": 15, "finish": 12, "commit": 12}
 POINTS = [f"{moment}-{step}" for step in EARLY for moment in ("before", "after")]
@@ -82,8 +92,19 @@ class Victim:
     file: Path
     server: RunningModelServer
     settings: dict[str, str]
+    mode: Sequence[str] = ()
     run_id: str | None = None
     kills: int = 0
+
+    def dies_of(self, text: str) -> bool:
+        """Goes on, with a process that ends when it is about to ask about this text; whether it did."""
+        process = self._start(str(DYING), "of", text)
+        _, said = process.communicate(timeout=60)
+        if process.returncode != KILLED:
+            assert process.returncode == PARTIAL, said
+            return False
+        self._killed()
+        return True
 
     def die_at(self, point: str, nth: int) -> None:
         """Goes on until the process kills itself at this point."""
@@ -110,7 +131,7 @@ class Victim:
         return result
 
     def _start(self, *program: str) -> subprocess.Popen[str]:
-        what = ("resume", self.run_id) if self.run_id else ("discover", str(self.file), *PAX)
+        what = ("resume", self.run_id) if self.run_id else ("discover", str(self.file), *PAX, *self.mode)
         return subprocess.Popen(
             [sys.executable, *program, *what, "--quiet"],
             cwd=self.thresher.folder,
@@ -202,6 +223,130 @@ def test_six_kills_on_postgres_lose_nothing_and_do_nothing_twice(tmp_path: Path,
         assert_each_node_has_one_outcome(rows, nodes)
         assert_only_what_was_in_flight_is_paid_again(victim, rows, nodes)
     rows.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def stoppable() -> Iterator[OwnPostgres]:
+    """A PostgreSQL server that this module may stop and start; mandatory where ``CI`` is set."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(own_postgres())
+        except NoPostgres as error:
+            reason = f"no PostgreSQL of the test's own: {error}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield server
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(300)
+def test_a_postgres_that_stops_and_starts_underneath_costs_no_node_and_no_session(
+    stoppable: OwnPostgres, tmp_path: Path
+) -> None:
+    """``immediate`` is a crash of the server, ``fast`` a restart by its administrator."""
+    nodes, stops = 300, ("immediate", "fast", "immediate", "fast", "immediate")
+    rows = Rows(stoppable.url)
+    thresher = Thresher(tmp_path, {"DATABASE_URL": stoppable.url})
+    with running_model_server(latency=0.05) as server:
+        settings = by_model(server, DATABASE_AUTO_UPGRADE="true")
+        run = thresher.start("discover", document(tmp_path, nodes), *PAX, "--json", **settings)
+        for number, mode in enumerate(stops, start=1):
+            until_asked(server, number * nodes // (len(stops) + 1), run)
+            stoppable.stop(mode)
+            time.sleep(0.3)  # the run notices
+            stoppable.start()
+            assert run.poll() is None, "the run was over before"
+        out, err = run.communicate(timeout=120)
+        requests = server.stats()["requests"]
+    assert run.returncode == 0, err
+    result = json.loads(out)
+    assert (result["status"], result["subtrees_processed"]) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(rows, nodes)
+    assert nodes <= requests <= nodes + len(stops) * WORKERS
+    assert rows.one("SELECT sum(requests) FROM attempts") == requests, "every request is told of by an attempt"
+    rows.engine.dispose()
+
+
+@pytest.fixture(params=["disk", "limit"])
+def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
+    """Room for a database: a small disk, where this user may mount one; and what a process may write."""
+    if request.param == "limit":
+        yield RoomOfProcess(tmp_path)
+        return
+    with small_disk(tmp_path / "disk", size="8m") as disk:
+        yield RoomOnDisk(disk)
+
+
+def test_a_disk_that_fills_up_in_the_middle_ends_the_run_and_room_lets_it_go_on(
+    thresher: Thresher, tmp_path: Path, room: Room
+) -> None:
+    nodes, stops = 200, 2
+    url = f"sqlite:///{room.folder / 'small.db'}"
+    rows = Rows(url)
+    with running_model_server(latency=0.05) as server:
+        settings = by_model(server, DATABASE_URL=url)
+        what: tuple[str | Path, ...] = ("discover", document(tmp_path, nodes), *PAX)
+        for number in range(1, stops + 1):
+            run = thresher.start(*what, "--quiet", **settings)
+            until_asked(server, number * nodes // (stops + 1), run)
+            room.take(run)
+            out, err = run.communicate(timeout=60)
+            assert (run.returncode, out) == (1, "")
+            assert re.fullmatch(r"Error: The database cannot be written: the disk .*\n", err)
+            room.give_back()
+            (stopped,) = thresher("runs", "--json", **settings).json
+            assert stopped["status"] != "succeeded"
+            what = ("resume", stopped["run_id"])
+        done = thresher(*what, "--json", **settings)
+        requests = server.stats()["requests"]
+    assert done.code == 0, done.err
+    assert (done.json["status"], done.json["subtrees_processed"]) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(rows, nodes)
+    assert_attempts_tell_of_every_loss(rows)
+    assert nodes <= requests <= nodes + stops * WORKERS
+    rows.engine.dispose()
+
+
+def until_asked(server: RunningModelServer, requests: int, run: subprocess.Popen[str]) -> None:
+    """Returns when the server has seen so many requests."""
+    while server.stats()["requests"] < requests:
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.01)
+
+
+def test_nodes_that_only_waited_in_processes_that_were_killed_are_not_given_up(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
+) -> None:
+    """A dozen processes end right after their first claim: each time with the same nodes, of which none has begun."""
+    nodes = 40
+    with running_model_server() as server:
+        victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server))
+        for _ in range(12):
+            victim.die_at("after-claim", 1)
+        assert server.stats()["requests"] == 0
+        result = victim.finish()
+        assert (result["status"], result["requests"]) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(sqlite_rows, nodes)
+    assert_attempts_tell_of_every_loss(sqlite_rows)
+    assert sqlite_rows.one("SELECT max(losses) FROM items") == 1
+
+
+@pytest.mark.parametrize("mode", [("--workers", str(WORKERS)), ("--mode", "batch")])
+def test_a_node_that_ends_every_process_is_given_up_and_none_of_its_neighbours(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path, mode: tuple[str, str]
+) -> None:
+    nodes, deadly = 60, "P7"
+    with running_model_server(latency=0.02) as server:
+        victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server), mode=mode)
+        while victim.dies_of(f"<Id>{deadly}</Id>"):
+            assert victim.kills <= MOST_LOSSES
+        (run,) = thresher("runs", "--json", **victim.settings).json
+    assert (victim.kills, run["status"]) == (MOST_LOSSES, "partial")
+    dead = "SELECT key, error_class, losses FROM items WHERE status <> 'succeeded'"
+    assert sqlite_rows.all(dead) == [("/PaxList/Pax[8]", "WorkerLost", MOST_LOSSES)]
+    assert sqlite_rows.one("SELECT max(losses) FROM items WHERE status = 'succeeded'") <= SUSPECT
+    assert_attempts_tell_of_every_loss(sqlite_rows)
 
 
 def test_answers_that_were_stored_before_a_kill_are_not_paid_again_for_equal_nodes(

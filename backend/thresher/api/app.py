@@ -10,22 +10,41 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from thresher.api.defects import Defects
 from thresher.api.error_handlers import add_error_handlers
-from thresher.api.routes import batches, documents, facts, health, items, node_configurations, problems, runs, templates
+from thresher.api.progress import BatchOf, Board
+from thresher.api.routes import (
+    batches,
+    documents,
+    facts,
+    health,
+    items,
+    node_configurations,
+    notifications,
+    problems,
+    progress,
+    runs,
+    schedules,
+    templates,
+)
 from thresher.api.schemas.batches import BatchIn
 from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
+from thresher.operations.tickets import Tickets
 
 # A new noun is a file in routes/ and a line here.
 ROUTERS = (
     runs.router,
     items.router,
     facts.router,
+    progress.router,
     documents.router,
+    schedules.router,
     batches.router,
     templates.router,
+    notifications.router,
     node_configurations.router,
     health.router,
     problems.router,
@@ -37,15 +56,21 @@ TAGS = [
     {"name": "facts", "description": "What was found, each value proved by its place in the document."},
     {"name": "documents", "description": "What was uploaded: what it is, what reading it would take, runs of it."},
     {"name": "batches", "description": "Many documents in one call, each read by a run of its own."},
+    {"name": "schedules", "description": "Batches that are begun again and again, at the times of a cron expression."},
     {"name": "templates", "description": "Named sets of options."},
+    {"name": "notifications", "description": "Who is told that a run or a batch has ended, and how that went."},
     {"name": "node configurations", "description": "Which paths the runs of a workspace read, and how."},
+    {"name": "progress", "description": "What happens to a run, as it happens."},
     {"name": "health", "description": "For those who keep the server going."},
     {"name": "problems", "description": "What the `type` of a problem means."},
 ]
 
 
-def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
-    """The application for an open service; ``is_public``: a key is needed in any case, see ``Doorkeeper``."""
+def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf | None = None) -> FastAPI:
+    """The application for an open service.
+
+    ``is_public``: a key is needed in any case, see ``Doorkeeper``. ``batch_of``: which batch a run belongs to.
+    """
     app = FastAPI(
         title="Thresher",
         summary="Facts from every subtree of a large XML document, each proved by its path in the source.",
@@ -57,7 +82,11 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     )
     app.state.service = service
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
+    app.state.readiness = health.readiness_of(service)
+    app.state.tickets = Tickets(service, app.state.doorkeeper)
+    app.state.board = Board(service, batch_of)
     add_error_handlers(app)
+    app.add_middleware(Defects)
     for router in ROUTERS:
         app.include_router(router)
     _describe_problems(app)

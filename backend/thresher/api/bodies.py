@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 
 from thresher.core.errors import BadInput, TooLarge
+from thresher.operations.request_bodies import take_more
 
 
 async def text_of(request: Request, most: int) -> str:
@@ -14,6 +15,7 @@ async def text_of(request: Request, most: int) -> str:
         TooLarge: it is larger.
         BadInput: it is no UTF-8.
     """
+    take_more(request.scope)
     body = b""
     async for chunk in request.stream():
         body += chunk

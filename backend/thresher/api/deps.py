@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from typing import Annotated, cast
+from urllib.parse import urlsplit
 
-from fastapi import Depends, Query, Request, Security
+from fastapi import Depends, Query, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
+from thresher.api.progress import Board
 from thresher.bootstrap import Service, make_limits
 from thresher.core.access import Role
+from thresher.core.errors import Forbidden
 from thresher.engine.work import Run
 from thresher.operations import runs
 from thresher.operations.access import Doorkeeper, Principal
 from thresher.operations.batches import find_batch
 from thresher.operations.sources import find_source
+from thresher.operations.tickets import Tickets
 from thresher.operations.uploads import Intake
 from thresher.persistence.repositories.batches import Batch
 from thresher.persistence.repositories.sources import Source
@@ -21,23 +26,35 @@ from thresher.persistence.repositories.sources import Source
 _bearer = HTTPBearer(auto_error=False, description="A key that `thresher keys create` has made.")
 
 
-def get_service(request: Request) -> Service:
+WorkspaceName = Annotated[
+    str | None, Query(pattern="^[A-Za-z0-9._-]{1,64}$", description="The workspace; with a key: that of the key.")
+]
+
+
+def get_service(connection: HTTPConnection) -> Service:
     """The service that this application was made for."""
-    return cast("Service", request.app.state.service)
+    return cast("Service", connection.app.state.service)
 
 
-def get_doorkeeper(request: Request) -> Doorkeeper:
+def get_doorkeeper(connection: HTTPConnection) -> Doorkeeper:
     """Who lets requests in."""
-    return cast("Doorkeeper", request.app.state.doorkeeper)
+    return cast("Doorkeeper", connection.app.state.doorkeeper)
+
+
+def get_tickets(connection: HTTPConnection) -> Tickets:
+    """Who gives out tickets and takes them."""
+    return cast("Tickets", connection.app.state.tickets)
+
+
+def get_board(connection: HTTPConnection) -> Board:
+    """Where progress is told."""
+    return cast("Board", connection.app.state.board)
 
 
 def get_principal(
     doorkeeper: Annotated[Doorkeeper, Depends(get_doorkeeper)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    workspace: Annotated[
-        str | None,
-        Query(pattern="^[A-Za-z0-9._-]{1,64}$", description="The workspace; with a key: that of the key."),
-    ] = None,
+    workspace: WorkspaceName = None,
 ) -> Principal:
     """Who asks.
 
@@ -55,6 +72,36 @@ def get_writer(principal: Annotated[Principal, Depends(get_principal)]) -> Princ
     """
     principal.require(Role.WRITE)
     return principal
+
+
+def get_onlooker(  # noqa: PLR0913, PLR0917 # each is asked for by its name
+    connection: HTTPConnection,
+    doorkeeper: Annotated[Doorkeeper, Depends(get_doorkeeper)],
+    tickets: Annotated[Tickets, Depends(get_tickets)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    workspace: WorkspaceName = None,
+    token: Annotated[
+        str | None, Query(max_length=200, description="A ticket of `POST /api/v1/tickets`, where no header can be set.")
+    ] = None,
+) -> Principal:
+    """Who looks on: like ``get_principal``, or by a ticket.
+
+    Raises:
+        Unauthenticated, NotFound, TooManyRequests: see ``Doorkeeper.admit`` and ``Tickets.redeem``.
+        Forbidden: a page of another site has opened the WebSocket, with what the browser knows of this one.
+    """
+    if token is not None:
+        return tickets.redeem(token, workspace)
+    if credentials is None and connection.scope["type"] == "websocket":
+        _check_origin(connection)
+    return get_principal(doorkeeper, credentials, workspace)
+
+
+def _check_origin(connection: HTTPConnection) -> None:
+    """Browsers let any page open a WebSocket to any server, and send cookies along; they say which page it was."""
+    origin = connection.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != connection.headers.get("host"):
+        raise Forbidden(f"A page of {origin} may not look on here. Send a key or a ticket.")
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]
@@ -79,6 +126,15 @@ def get_run_to_change(run_id: str, service: ServiceDep, writer: Writer) -> Run:
         Forbidden: the key may only read.
     """
     return runs.find_run(service, writer.workspace, run_id)
+
+
+def get_run_to_watch(run_id: str, service: ServiceDep, onlooker: Annotated[Principal, Depends(get_onlooker)]) -> Run:
+    """The run that an address names, for one who looks on.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return runs.find_run(service, onlooker.workspace, run_id)
 
 
 def get_source(source_id: str, service: ServiceDep, reader: Reader) -> Source:
@@ -110,5 +166,8 @@ BatchDep = Annotated[Batch, Depends(get_batch)]
 SourceDep = Annotated[Source, Depends(get_source)]
 RunDep = Annotated[Run, Depends(get_run)]
 RunToChange = Annotated[Run, Depends(get_run_to_change)]
+RunToWatch = Annotated[Run, Depends(get_run_to_watch)]
+BoardDep = Annotated[Board, Depends(get_board)]
+TicketsDep = Annotated[Tickets, Depends(get_tickets)]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the page before.")]

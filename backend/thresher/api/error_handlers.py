@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from thresher.core import errors
 from thresher.core.logging import get_logger
@@ -20,15 +22,15 @@ log = get_logger(__name__)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answers every error by a problem; none by a traceback."""
+    """Answers every error by a problem; what is none of ours is left to ``Defects``."""
     app.add_exception_handler(errors.ThresherError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_defect)
 
 
 def problem_response(
-    request: Request, problem: Problem, detail: str, more: Mapping[str, Any] | None = None, **headers: str
+    connection: HTTPConnection, problem: Problem, detail: str, more: Mapping[str, Any] | None = None, **headers: str
 ) -> JSONResponse:
     """The answer for a problem; ``more`` are members of its own."""
     body = {
@@ -36,7 +38,7 @@ def problem_response(
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": connection.url.path,
         "action": problem.action,
         **(more or {}),
     }
@@ -44,10 +46,11 @@ def problem_response(
     return JSONResponse(body, problem.status, named, problems.MEDIA_TYPE)
 
 
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
+def answer_to(connection: HTTPConnection, error: errors.ThresherError) -> JSONResponse:
+    """The answer for an error that was raised on purpose."""
     problem = problem_of(error)
     if problem is problems.DEFECT:
-        return await _on_defect(request, error)
+        return answer_to_defect(connection, error)
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, errors.MalformedDocument):
@@ -58,11 +61,26 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
         headers["WWW_Authenticate"] = 'Bearer realm="thresher"'
     if problem is problems.UNAVAILABLE:
         headers["Retry_After"] = "5"
-    return problem_response(request, problem, str(error), more, **headers)
+    return problem_response(connection, problem, str(error), more, **headers)
+
+
+def answer_to_defect(connection: HTTPConnection, error: Exception) -> JSONResponse:
+    """Logs a defect, and answers it by a problem with the same ``correlation_id``."""
+    number = secrets.token_hex(8)
+    method = connection.scope.get("method", "WEBSOCKET")
+    log.error("request failed", correlation_id=number, path=connection.url.path, method=method, exc_info=error)
+    detail = "The request could not be answered because of a defect."
+    return problem_response(connection, problems.DEFECT, detail, {"correlation_id": number})
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.ThresherError):
+        raise error
+    return answer_to(request, error)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
-    found: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else ()
+    found: Sequence[Any] = error.errors() if isinstance(error, ValidationException) else ()
     places = [{"place": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in found]
     detail = "; ".join(f"{one['place']}: {one['message']}" for one in places)
     return problem_response(request, problems.INVALID_REQUEST, detail, {"errors": places})
@@ -75,8 +93,3 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     response = problem_response(request, problem, detail)
     response.headers.update((isinstance(error, HTTPException) and error.headers) or {})
     return response
-
-
-async def _on_defect(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", path=request.url.path, method=request.method, exc_info=error)
-    return problem_response(request, problems.DEFECT, "The request could not be answered because of a defect.")

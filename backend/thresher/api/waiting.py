@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 
 from thresher.bootstrap import Service
 from thresher.engine.feed import ProgressFeed, Subscription
-from thresher.engine.progress import RunFinished
 from thresher.engine.work import ENDED, Run, RunStatus
 
 LOOK_EVERY = 1.0  # seconds between two looks at the rows: of a run that is worked on elsewhere nothing else is heard
@@ -41,7 +40,7 @@ async def looking_on(feed: ProgressFeed, run_id: str) -> AsyncIterator[Onlooker]
     def wake() -> None:
         loop.call_soon_threadsafe(news.set)
 
-    with feed.subscribed(run_id, wake) as subscription:
+    with feed.subscribed((run_id,), wake) as subscription:
         yield Onlooker(subscription, news)
 
 
@@ -64,5 +63,5 @@ async def _until_finished(onlooker: Onlooker, longest: float) -> None:
     until = loop.time() + longest
     while not onlooker.subscription.is_closed and (left := until - loop.time()) > 0:
         await onlooker.wait(left)
-        if any(isinstance(news.event, RunFinished) for news in onlooker.subscription.take()):
+        if any(state.is_over for state in onlooker.subscription.take().values()):
             return

@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from thresher.core.errors import BadConfiguration, BudgetExhausted
-from thresher.engine.budget import Budget, Spending, Unit
+from thresher.core.errors import BudgetExhausted
+from thresher.engine.budget import Budget, Unit
 from thresher.engine.work import JsonObject, Usage
 from thresher.llm.client import ModelClient
 from thresher.llm.prices import FREE
-
-NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetChange:
-    """A new budget for a run that goes on; ``budget`` None: it may spend what it takes."""
-
-    budget: Budget | None
-
-    @classmethod
-    def read(cls, text: str | None) -> BudgetChange | None:
-        """What ``--budget`` says; None where it was not given.
-
-        Raises:
-            BadConfiguration: it is no budget.
-        """
-        if text is None:
-            return None
-        return cls(None if text.strip().lower() == NONE else Budget.parse(text))
 
 
 class Purse:
@@ -41,25 +20,12 @@ class Purse:
         self.is_empty = False
 
     def pay(self, usage: Usage, error: JsonObject | None) -> None:
-        """Takes out what a run has spent; empty where that run had to stop for want of money."""
+        """Takes out what a run may have spent; empty where that run had to stop for want of money."""
         if self.budget is None:
             return
-        left = self.budget.minus(Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd))
+        left = self.budget.minus(usage.spent_at_most)
         self.is_empty = left is None or is_exhausted(error)
         self.budget = left or self.budget
-
-
-def check_price(client: ModelClient, budget: Budget | None) -> None:
-    """Refuses a budget in dollars for a model whose price nobody knows.
-
-    Raises:
-        BadConfiguration: it is one; the message names the model.
-    """
-    if budget is not None and budget.unit is Unit.USD and client.price is None:
-        raise BadConfiguration(
-            f"A budget in USD needs the price of {client.model}, which is unknown: give it in a file named by "
-            "PRICES_FILE, or give --budget in tokens, such as 200ktokens."
-        )
 
 
 def note_on(client: ModelClient, budget: Budget | None) -> str | None:

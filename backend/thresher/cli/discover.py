@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
-from thresher.cli.budget import BudgetChange, Purse, check_price, is_exhausted, note_on, way_on
-from thresher.cli.failures import ExitCode, exit_code_of, say
+from thresher.cli.budget import Purse, is_exhausted, note_on, way_on
+from thresher.cli.failures import ExitCode, exit_code_of, say, say_failure
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import ProcessingMode, Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
@@ -24,6 +24,7 @@ from thresher.engine.control import RunControl, stop_on_signals
 from thresher.engine.modes import ModeWish
 from thresher.engine.progress import Event, FellBack, Listener
 from thresher.engine.work import JsonObject, Priority, Run, RunReport, RunRequest, RunStatus
+from thresher.operations.budgets import BudgetChange, check_price
 from thresher.operations.formats import fallback_line, sentence
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.node_facts import sample_facts
@@ -288,7 +289,7 @@ def _failed_nodes(result: Mapping[str, Any]) -> str:
 
 
 def _print_refusal(file: Path, error: ThresherError, output: Output) -> None:
-    say(f"Error: {error}")
+    say_failure(error)
     if output.as_json:
         problem = {"class": type(error).__name__, "count": 1, "message": str(error)}
         refusal = {"run_id": None, "file": file.name, "status": "failed", "errors": [problem]}

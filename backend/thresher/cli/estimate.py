@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from thresher.bootstrap import Rehearsal, make_limits, open_rehearsal
-from thresher.cli.budget import check_price
 from thresher.cli.discover import Wanted
 from thresher.cli.summary import print_line, short_place
 from thresher.core.config import Settings
 from thresher.engine.budget import Budget, Unit, dollars
 from thresher.engine.work import Mode
+from thresher.operations.budgets import check_price
 from thresher.operations.formats import duration, size
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
 from thresher.workflows.discovery.estimate import BYTES_PER_TOKEN, Estimate, Range
@@ -38,7 +38,7 @@ def print_estimates(settings: Settings, wanted: Wanted, *, as_json: bool) -> Non
         workers = 1 if wish.mode is Mode.SEQUENTIAL else rehearsal.settings.max_parallel_nodes
         for file in wanted.files:
             new = DiscoveryWorkflow.prepare(replace(request, path=file), wish.at_first, wish.reason)
-            shown = _shown(rehearsal, file, rehearsal.estimate(new, workers), wanted.budget)
+            shown = _shown(rehearsal, file, rehearsal.estimate(new, wish), wanted.budget)
             if as_json:
                 sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
                 continue

@@ -51,6 +51,11 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def say_failure(error: ThresherError) -> None:
+    """What was wrong, and the command that helps, where there is one."""
+    say(" ".join(("Error:", str(error), *([error.hint] if error.hint else []))))
+
+
 def explain_usage(error: TyperException) -> None:
     """One sentence for what was typed wrongly: an unknown command or option, a value that an option does not take."""
     sentence = " ".join(error.format_message().replace("Value error, ", "").split())
@@ -66,7 +71,7 @@ def failures_explained() -> Iterator[None]:
     try:
         yield
     except ThresherError as error:
-        say(f"Error: {error}")
+        say_failure(error)
         raise typer.Exit(exit_code_of(type(error).__name__)) from error
     except KeyboardInterrupt as error:
         say("Interrupted.")

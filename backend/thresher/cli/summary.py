@@ -143,8 +143,10 @@ def _budget(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     budget, spent = result["budget"], result["spent"]
     if budget is None:
         return []
-    amount, used = (_amount(value, budget["unit"]) for value in (budget["amount"], spent))
-    return [("budget", f"{amount}, of which {used} are spent")]
+    at_most = result["spent_at_most"]
+    amount, used, bound = (_amount(value, budget["unit"]) for value in (budget["amount"], spent, at_most))
+    unsure = f", at most {bound} with requests that were not answered" if at_most != spent else ""
+    return [("budget", f"{amount}, of which {used} are spent{unsure}")]
 
 
 def _amount(value: float | None, unit: str) -> str:

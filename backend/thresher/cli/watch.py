@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,43 +18,13 @@ from thresher.cli.failures import ExitCode, say
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
 from thresher.engine.control import RunControl, stop_on_signals
-from thresher.engine.ownership import is_dead
 from thresher.engine.progress import Snapshot
 from thresher.engine.reports import report_of
-from thresher.engine.work import ENDED, Counts, Run, RunStatus, Totals
-from thresher.persistence.repositories.node_facts import fact_counts
+from thresher.engine.work import Run
+from thresher.operations.looks import Look, Looks
 from thresher.workflows.discovery.report import result_of
 
-LOOK_EVERY = 0.5  # seconds, or so much that looking takes a tenth of the time
-RATE_OVER = 30.0  # seconds
-
-Show = Callable[["Look"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A run as its rows were at one moment. ``is_left``: those who had items in hand have all ended."""
-
-    run: Run
-    counts: Counts
-    totals: Totals
-    facts: int
-    is_left: bool
-    rate: float  # nodes per second, lately
-
-    @property
-    def is_last(self) -> bool:
-        """Whether nothing more will come."""
-        return self.is_left or self.run.status in ENDED or (self.run.status is RunStatus.PAUSED and self._is_idle)
-
-    @property
-    def _is_idle(self) -> bool:
-        return self.counts.running == 0
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Open nodes at the rate of late; None while none is known."""
-        return self.counts.open / self.rate if self.rate > 0 else None
+Show = Callable[[Look], None]
 
 
 def watch(settings: Settings, run_id: str, *, as_json: bool) -> ExitCode:
@@ -95,36 +62,11 @@ def _follow(looks: Iterator[Look], show: Show) -> Look:
 
 def _looks(discovery: Discovery, run_id: str, control: RunControl) -> Iterator[Look]:
     """One look after the other, as long as they are asked for and the watching is not stopped."""
-    store, finished = discovery.store, deque[tuple[float, int]]()
-    is_first = True
-    while is_first or not control.stopping.is_set():
-        is_first = False
-        began = time.monotonic()
-        run = store.get_run(run_id)  # first: what follows is then not older than the state
-        leases = store.leases(run_id)
-        counts = store.counts(run_id)
-        finished.append((began, counts.finished))
-        while began - finished[0][0] > RATE_OVER:
-            finished.popleft()
-        yield Look(
-            run=run,
-            counts=counts,
-            totals=store.totals(run_id),
-            facts=fact_counts(discovery.db, run_id).facts,
-            is_left=run.status is RunStatus.RUNNING and _are_over(leases),
-            rate=_rate(finished),
-        )
-        control.wait(max(LOOK_EVERY, 9 * (time.monotonic() - began)))
-
-
-def _are_over(leases: Mapping[str, datetime]) -> bool:
-    now = datetime.now(UTC)
-    return bool(leases) and all(until <= now or is_dead(owner) for owner, until in leases.items())
-
-
-def _rate(finished: deque[tuple[float, int]]) -> float:
-    (first, before), (last, after) = finished[0], finished[-1]
-    return max(after - before, 0) / (last - first) if last > first else 0.0
+    looks = Looks(discovery.store, discovery.db, run_id)
+    yield looks.look()
+    while not control.stopping.is_set():
+        control.wait(looks.pause)
+        yield looks.look()
 
 
 @contextmanager

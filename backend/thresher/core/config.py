@@ -7,10 +7,11 @@ from contextlib import suppress
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from thresher.core.errors import BadConfiguration
 
@@ -89,14 +90,19 @@ class Settings(BaseSettings):
     source_retention_days: int = Field(default=30, ge=1, le=36_500)
     serve_host: str = "127.0.0.1"
     serve_port: int = Field(default=8000, ge=0, le=65_535)
+    serve_allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
     max_concurrent_runs: int = Field(default=4, ge=1, le=256)
     max_upload_bytes: int = Field(default=1024**3, ge=1)
+    max_body_bytes: int = Field(default=1024**2, ge=1024)
     api_requests_per_minute: int = Field(default=600, ge=1)
     shutdown_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
 
     fetch_workers: int = Field(default=8, ge=1, le=256)
     fetch_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     allowed_private_networks: str | None = None
+    notification_max_retries: int = Field(default=7, ge=0, le=20)
+    notification_retry_seconds: float = Field(default=5.0, gt=0)
+    email_url: SecretStr | None = None
 
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
@@ -118,11 +124,17 @@ class Settings(BaseSettings):
                 ip_network(part.strip())
         return value
 
+    @field_validator("serve_allowed_hosts", mode="before")
+    @classmethod
+    def _names_are_separated_by_commas(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
     def secrets(self) -> tuple[str, ...]:
         """Every secret among the settings: keys, passwords within addresses, values in the query of addresses."""
         values = [getattr(self, name) for name in type(self).model_fields]
         keys = [value.get_secret_value().strip() for value in values if isinstance(value, SecretStr)]
-        addresses = [value for value in values if isinstance(value, str) and "://" in value]
+        texts = [*(value for value in values if isinstance(value, str)), *keys]
+        addresses = [value for value in texts if "://" in value]
         return tuple({*keys, *(secret for address in addresses for secret in _secrets_in(address))} - {""})
 
 

@@ -16,12 +16,19 @@ from thresher.core.limits import ReportedLimits
 class ThresherError(Exception):
     """Root of all errors that Thresher raises on purpose.
 
-    The message is written for the person at the terminal: what was wrong, where, and what to do. It may quote a
-    document, an answer or a server. Logs, metrics and spans say only what is in our ``own_words``.
+    The message is written for people, whichever way they came: what was wrong, where, and what to do. Commands stand
+    in ``hint``. It may quote a document, an answer or a server. Logs, metrics and spans say only what is in our
+    ``own_words``.
     """
 
     quotes_nothing: ClassVar[bool] = False  # of the messages of a class
+    hint: str | None = None  # what to do at a terminal: only the command line says it
     _own_words: str | None = None
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error with a sentence for whoever sits at a terminal."""
+        self.hint = hint
+        return self
 
     def in_own_words(self, words: str | None = None) -> Self:
         """The same error; ``words`` (None: its message as it is) quote nothing and may stand in logs."""
@@ -89,6 +96,14 @@ class Unauthenticated(BadInput):
 
 class Forbidden(BadInput):
     """Raised when a key does not let its holder do this."""
+
+
+class ForeignHost(Forbidden):
+    """Raised when the server is asked under a name that is not known to be its own."""
+
+
+class ForeignOrigin(Forbidden):
+    """Raised when a browser sends something for a page of another site."""
 
 
 class TooManyRequests(BadInput):
@@ -165,7 +180,17 @@ class StorageFailed(FatalError):
 
 
 class TransientLLMError(RetryableError):
-    """Raised when a model request failed in a way that may pass: connection, time-out, 5xx, 408, 409."""
+    """Raised when a model request failed in a way that may pass: connection, time-out, 5xx, 408, 409.
+
+    ``may_be_billed``: it was sent and no reply came, so that nobody knows what it took.
+    """
+
+    may_be_billed: bool = False
+
+    def sent_unanswered(self) -> Self:
+        """The same error of a request that was sent."""
+        self.may_be_billed = True
+        return self
 
 
 class RateLimited(TransientLLMError, Postponed):

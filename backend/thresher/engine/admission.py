@@ -76,6 +76,22 @@ class Admission:
         """Requests at once at this moment; None where there is no bound."""
         return self._concurrency.limit if self._concurrency else None
 
+    def sent_per_second(self, now: float) -> float:
+        """Requests per second of late, measured."""
+        return self._pace.sent_per_second(now)
+
+    def requests_limit(self, now: float) -> float | None:
+        """Requests per second that may be sent in the long run: set, told or found out; None: no limit is known."""
+        return _slowest(
+            self._set_requests.rate if self._set_requests else None,
+            self._told_requests.rate or None,
+            self._pace.rate(now) if self._pace.is_limited and self._told_requests.limit is None else None,
+        )
+
+    def tokens_limit(self) -> float | None:
+        """Tokens per second, likewise."""
+        return _slowest(self._set_tokens.rate if self._set_tokens else None, self._told_tokens.rate or None)
+
     def pause(self, now: float) -> float:
         """Seconds for which the server has asked to be left alone."""
         return max(self._closed_until - now, 0.0)
@@ -85,24 +101,21 @@ class Admission:
         if self._is_full(now):
             return UNTIL_FREED
         cost = tokens * self._token_ratio
-        waits = (
-            self._closed_until - now,
-            self.circuit.wait(now),
-            self._told_requests.wait(now, 1.0),
-            self._told_tokens.wait(now, cost),
-            self._set_requests.wait(now, 1.0),
-            self._set_tokens.wait(now, cost),
-        )
-        if self._told_requests.limit is None:
-            return max(*waits, self._pace.wait(now))
-        return max(*waits, 0.0)
+        requests, circuit = self._told_requests, self.circuit.wait(now)
+        rate = self._pace.wait(now) if requests.limit is None else requests.wait(now, 1.0)
+        wait = max(self._closed_until - now, circuit, rate, self._told_tokens.wait(now, cost))
+        if self._set_requests is not None:
+            wait = max(wait, self._set_requests.wait(now, 1.0))
+        return wait if self._set_tokens is None else max(wait, self._set_tokens.wait(now, cost))
 
     def enter(self, now: float, tokens: float = 0.0) -> Pass:
         """A request is sent."""
         self.in_flight += 1
         cost = tokens * self._token_ratio
-        self._set_requests.take(now, 1.0)
-        self._set_tokens.take(now, cost)
+        if self._set_requests is not None:
+            self._set_requests.take(now, 1.0)
+        if self._set_tokens is not None:
+            self._set_tokens.take(now, cost)
         self._pace.sent(now)
         marks = self._told_requests.take(now, 1.0), self._told_tokens.take(now, cost)
         return Pass(now, tokens, cost, self.circuit.enter(), *marks)
@@ -153,7 +166,8 @@ class Admission:
         if said.limit_tokens and said.remaining_tokens is not None:
             self._told_tokens.learn(entry.tokens_mark, said.limit_tokens, said.remaining_tokens, said.reset_tokens)
         if entry.used_tokens is not None and entry.tokens > 0:
-            self._set_tokens.give_back(entry.cost - entry.used_tokens, entry.tokens_mark)
+            if self._set_tokens is not None:
+                self._set_tokens.give_back(entry.cost - entry.used_tokens, entry.tokens_mark)
             self._token_ratio += _RATIO_SHARE * (entry.used_tokens / entry.tokens - self._token_ratio)
         entry.reported, entry.used_tokens = SILENT, None
 
@@ -177,5 +191,9 @@ class Admission:
         return self.circuit.is_hopeless(now)
 
 
-def _per_minute(rate: float | None, now: float, *, first: float) -> Allowance:
-    return Allowance.of_rate(rate / 60.0, now, first) if rate is not None else Allowance()
+def _per_minute(rate: float | None, now: float, *, first: float) -> Allowance | None:
+    return None if rate is None else Allowance.of_rate(rate / 60.0, now, first)
+
+
+def _slowest(*rates: float | None) -> float | None:
+    return min((rate for rate in rates if rate is not None), default=None)

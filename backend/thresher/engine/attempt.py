@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -42,6 +42,8 @@ log = get_logger(__name__)
 
 LONGEST_MESSAGE = 2_000  # characters of an error message that are kept
 LONGEST_ANSWER = 200_000  # characters of a raw answer that are kept
+SUSPECT = 3  # losses from which an item may be what ends its process: of these a session processes one at a time
+_IN_COMPANY = nullcontext()
 
 
 class Context:
@@ -126,6 +128,7 @@ class Attempts:
         self._control = control
         self._resources = resources
         self._ledger = ledger
+        self._one_suspect = Lock()  # held while one is processed, so that it is known which one ended the process
         self._lock = Lock()  # protects in_hand and peak
         self.in_hand = 0  # attempts that have begun and not ended
 
@@ -135,12 +138,21 @@ class Attempts:
         Raises:
             ThresherError: the store cannot be written; the lease stays until it expires.
         """
-        if self.given_back([claim]):
-            return None
-        if is_logged(DEBUG):
-            log.debug("item started", stage=claim.stage, failures=claim.failures)
-        with self.counted(1):
-            return self._process(claim, run)
+        with self._one_suspect if claim.losses >= SUSPECT else _IN_COMPANY:
+            if self.given_back([claim]) or not self.begun([claim]):
+                return None
+            if is_logged(DEBUG):
+                log.debug("item started", stage=claim.stage, failures=claim.failures)
+            with self.counted(1):
+                return self._process(claim, run)
+
+    def begun(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Those that are still held; of items that were lost before it is written that work on them begins."""
+        lost_before = [claim for claim in claims if claim.losses]
+        if not lost_before:
+            return claims
+        held = {claim.item_id for claim in self._store.begin(lost_before)}
+        return [claim for claim in claims if not claim.losses or claim.item_id in held]
 
     def given_back(self, claims: Sequence[Claim]) -> bool:
         """Whether the run is being stopped; then claims that have not begun are pending again."""
@@ -244,7 +256,11 @@ class Attempts:
         try:
             return self._store.finish(completion)
         except DatabaseUnavailable:
-            return patiently()(self._store.finish, completion)
+            return patiently()(self._written_again, completion)
+
+    def _written_again(self, completion: Completion) -> bool:
+        """It may have been written before, with the answer lost: then the lease is over, and all is well."""
+        return self._store.finish(completion) or self._store.is_written(completion)
 
 
 def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:

@@ -75,8 +75,11 @@ class GroupAttempts:
         if self._attempts.given_back(claims):
             yield from ((claim, None) for claim in claims)
             return
-        with self._attempts.counted(len(claims)):
-            tries = [_Try(claim, self._attempts.context(claim, run)) for claim in claims]
+        held = self._attempts.begun(claims)
+        if len(held) < len(claims):
+            yield from ((claim, None) for claim in claims if claim not in held)
+        with self._attempts.counted(len(held)):
+            tries = [_Try(claim, self._attempts.context(claim, run)) for claim in held]
             left = yield from self._round([tries])
             left = yield from self._round(_smaller(left, len(tries)))
             for each in left:
@@ -207,6 +210,7 @@ def shares(usage: Usage, weights: Sequence[int]) -> list[Usage]:
         first = number == 0
         bytes_sent = usage.prompt_bytes * after // total - usage.prompt_bytes * before // total
         hits = usage.cache_hits * first
-        parts.append(Usage(usage.requests * first, prompt, completion, cached, cost, hits, bytes_sent))
+        unsettled = (usage.unsettled_tokens * first, usage.unsettled_cost_usd * first)
+        parts.append(Usage(usage.requests * first, prompt, completion, cached, cost, hits, bytes_sent, *unsettled))
         before = after
     return parts

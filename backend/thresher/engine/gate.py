@@ -50,6 +50,25 @@ class Turn:
 _ANYONE = Turn()
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a resource is asked at this moment, and what it takes.
+
+    Rates are per second, ``requests_per_second`` is measured over the last seconds; a limit is None where none is
+    known. ``pause``: seconds for which the resource has asked to be left alone.
+    """
+
+    resource: str
+    in_flight: int
+    waiting: int
+    concurrency: int | None
+    circuit: Circuit
+    pause: float
+    requests_per_second: float
+    requests_limit: float | None
+    tokens_limit: float | None
+
+
 class Permit:
     """The right to send ONE request, held while it is under way."""
 
@@ -140,6 +159,22 @@ class Gate:
         """Threads that wait for a permit."""
         with self._lock:
             return len(self._queue)
+
+    def load(self) -> Load:
+        """All of that, and the rate against the limit."""
+        with self._lock:
+            now, admission = self._clock(), self._admission
+            return Load(
+                resource=self.name,
+                in_flight=admission.in_flight,
+                waiting=len(self._queue),
+                concurrency=admission.concurrency,
+                circuit=admission.circuit.state,
+                pause=admission.pause(now),
+                requests_per_second=admission.sent_per_second(now),
+                requests_limit=admission.requests_limit(now),
+                tokens_limit=admission.tokens_limit(),
+            )
 
     def permit(
         self, is_stopping: Callable[[], bool] = lambda: False, tokens: float = 0.0, turn: Turn | None = None

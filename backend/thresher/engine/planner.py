@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from threading import Condition, Thread
@@ -108,9 +109,10 @@ class Planner:
 
     def _add(self, batch: list[ItemSpec], emit: Callable[[Event], None]) -> None:
         self._planned += len(batch)
-        added = self._store.add_items(self._run.run_id, batch, planned=self._planned)
         skipped = sum(1 for spec in batch if spec.skip_reason is not None)
-        snapshot = self._tally.planned(max(added - skipped, 0), min(skipped, added))
+        with self._tally.storing():
+            added = self._store.add_items(self._run.run_id, batch, planned=self._planned, at=datetime.now(UTC))
+            snapshot = self._tally.planned(max(added - skipped, 0), min(skipped, added))
         self._batches += 1
         self._known_more()
         emit(ItemsPlanned(self._run.run_id, snapshot))

@@ -162,8 +162,11 @@ class Store(Protocol):
         paused or cancelled.
         """
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int, at: datetime | None = None) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
+
+        ``at``, the moment of a call, tells it from others: repeated with the same, after its answer was lost, it is
+        answered as it was the first time.
 
         A run that is asked to cancel gets no more of them, and its ``planned`` stays.
 
@@ -181,12 +184,27 @@ class Store(Protocol):
         that is asked to pause or to cancel.
         """
 
+    def begin(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Writes that work on items begins which were lost before (``Claim.losses``); returns those still held.
+
+        What is said twice is as if it was said once.
+        """
+
+    def telling_requests(self, run_id: str, tell: Callable[[RunRequest], None]) -> AbstractContextManager[None]:
+        """While inside: ``tell`` hears of what the run is asked to do whenever one of its attempts is finished here.
+
+        It is called by the thread that writes, and must be quick.
+        """
+
     def finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt: records, children, attempt, item state, attachments, in one transaction.
 
         Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
         another process took the item).
         """
+
+    def is_written(self, completion: Completion) -> bool:
+        """Whether this very end of an attempt is stored: for those who were not told what became of ``finish``."""
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""
@@ -200,7 +218,8 @@ class Store(Protocol):
     def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
-        Each gets an attempt row LOST. An item lost ``max_losses`` times is dead with class ``WorkerLost``.
+        Each whose work may have begun gets an attempt row LOST and one loss more. At the ``max_losses``-th it is dead
+        with class ``WorkerLost``, if its work is known to have begun.
         """
 
     def counts(self, run_id: str) -> Counts:

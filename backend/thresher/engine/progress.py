@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from threading import Lock
+from types import MappingProxyType
 
 from thresher.engine.work import Counts, Fallback, ItemStatus, JsonValue, Mode, Run, RunReport, RunRequest, Usage
 
+_NO_ERRORS: Mapping[str, int] = MappingProxyType({})
 DURATIONS_KEPT = 100  # for the estimate of the time left
 
 
@@ -49,7 +52,8 @@ class ItemsPlanned:
 class ItemFinished:
     """An attempt ended; ``status`` is PENDING where the item will be tried again. ``duration`` in seconds.
 
-    ``item`` and ``attempt`` are the numbers of both, ``usage`` is what the attempt cost.
+    ``item`` and ``attempt`` are the numbers of both, ``usage`` is what the attempt cost. ``committed_at``: when its
+    worker was told that all of that is committed, in seconds since 1970.
     """
 
     run_id: str
@@ -65,6 +69,7 @@ class ItemFinished:
     stage: str = "item"
     started_at: datetime | None = None
     usage: Usage = field(default_factory=Usage)
+    committed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Tally:
 
     def __init__(self, counts: Counts, *, planning_complete: bool, workers: int) -> None:
         self._lock = Lock()  # protects all below
-        self._counts: dict[str, int] = asdict(counts)
+        self._counts: dict[str, int] = asdict(counts)  # in the order of its fields
         self._planning_complete = planning_complete
         self._workers = workers
         self._usage = Usage()
@@ -110,16 +115,31 @@ class Tally:
         self._sum_of_durations = 0.0  # of those that are kept
         self._started = time.monotonic()
         self._ended = 0
+        self._is_storing = False
+        self._early = 0  # items that ended before the planner told of them
 
     def work_with(self, workers: int) -> None:
         """So many work from now on."""
         with self._lock:
             self._workers = workers
 
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """While inside the planner stores items and then says ``planned``: some of them may end before that."""
+        with self._lock:
+            self._is_storing = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_storing, self._early = False, 0
+
     def planned(self, pending: int, skipped: int, *, complete: bool = False) -> Snapshot:
         """More items are known."""
         with self._lock:
-            self._counts["pending"] += pending
+            ended = min(pending, self._early)
+            self._early -= ended
+            self._counts["pending"] += pending - ended
             self._counts["skipped"] += skipped
             self._planning_complete = self._planning_complete or complete
             return self._snapshot()
@@ -128,7 +148,10 @@ class Tally:
         """An attempt ended; seen from here an item is pending until it is finished."""
         with self._lock:
             if status is not ItemStatus.PENDING:
-                self._counts["pending"] = max(self._counts["pending"] - 1, 0)
+                if self._counts["pending"]:
+                    self._counts["pending"] -= 1
+                else:  # it was planned by another process, or a moment ago
+                    self._early += self._is_storing
                 self._counts[status] += 1
                 self._ended += 1
             if error_class is not None:
@@ -158,12 +181,12 @@ class Tally:
     def _snapshot(self) -> Snapshot:
         elapsed = time.monotonic() - self._started
         return Snapshot(
-            counts=Counts(**self._counts),
-            planning_complete=self._planning_complete,
-            usage=self._usage,
-            errors=dict(self._errors),
-            rate=self._ended / elapsed if elapsed > 0 else 0.0,
-            eta_seconds=self._eta(),
+            Counts(*self._counts.values()),
+            self._planning_complete,
+            self._usage,
+            dict(self._errors) if self._errors else _NO_ERRORS,
+            self._ended / elapsed if elapsed > 0 else 0.0,
+            self._eta(),
         )
 
     def _eta(self) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 _MARGIN = 0.1  # seconds of refill, or share of the limit if less, that is left unspent: clocks and networks jitter
 _CATCH_UP = 0.1  # seconds of a set rate that may be made up for at once, where a thread woke too late
@@ -21,8 +22,7 @@ _USUAL_WINDOW = 60.0  # seconds, where a server names a limit without a time
 _MANY = 8  # units that must be missing before what is missing and the time it takes tell the rate well
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What an allowance was when something was taken from it: compared with what the reply says of that moment."""
 
     at: float
@@ -119,7 +119,10 @@ class Allowance:
 
     def take(self, now: float, cost: float) -> Mark:
         """Takes ``cost`` units."""
-        self._refill(now)
+        if self.limit is None:
+            self._at = max(self._at, now)
+        else:
+            self._refill(now)
         self._level -= cost
         self._spent += cost
         self._taken += 1
@@ -230,6 +233,7 @@ _TRUST = 0.7  # of the present rate is not given up at one refusal
 _BASELINE = 1.5  # seconds of accepted requests that an estimate should rest on, where there were so many
 _LOWEST_RATE = 0.2  # requests per second, however often the server refuses
 _KEPT = 4096  # moments of sending
+_MEASURED = 5.0  # seconds over which the rate of sending is measured
 
 
 @dataclass(slots=True)
@@ -279,6 +283,12 @@ class Pace:
             return float(self._base * 2.0 ** min(since / _SEARCH_DOUBLES, 12.0))
         return self._base * (1.0 + _PROBE * max(since - _HOLD, 0.0) ** 3)
 
+    def sent_per_second(self, now: float) -> float:
+        """How many requests were sent of late, measured."""
+        recent = self._sent_after(now - _MEASURED)
+        first = self._sent[0] if recent == _KEPT else max(now - _MEASURED, self._began)
+        return recent / max(now - first, 1.0)
+
     def wait(self, now: float) -> float:
         """Seconds until the next request may be sent."""
         return max(self._next_at - now, 0.0)
@@ -287,8 +297,12 @@ class Pace:
         """A request is sent."""
         self._total_sent += 1
         self._sent.append(now)
-        if self._base is None and self._total_sent < _FREE_AT_FIRST:
-            return
+        if self._base is None:
+            if self._total_sent < _FREE_AT_FIRST:
+                return
+            if now - self._began > _OPENING:
+                self._next_at = now
+                return
         rate = self.rate(now)
         gap = 1.0 / rate
         self._next_at = max(self._next_at, now - gap) + gap if self._base is not None else now + gap

@@ -21,8 +21,15 @@ LOOK_EVERY = 0.25  # seconds
 def requests_heeded(store: Store, run_id: str, control: RunControl) -> Iterator[None]:
     """While inside: stops the run soon after it was asked to pause or to be cancelled.
 
-    It looks in a thread of its own: one that also writes could be kept waiting by a locked database.
+    Whoever finishes an attempt learns of it by that, so that no worker begins more than one item afterwards. Where
+    items take long, a thread of its own looks: one that also writes could be kept waiting by a locked database.
     """
+    with store.telling_requests(run_id, control.heed), _looked_for(store, run_id, control):
+        yield
+
+
+@contextmanager
+def _looked_for(store: Store, run_id: str, control: RunControl) -> Iterator[None]:
     ended = Event()
 
     def look() -> None:

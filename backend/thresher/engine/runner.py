@@ -14,9 +14,8 @@ from threading import Lock, Thread
 from thresher.core.correlation import Correlation, carried, correlated
 from thresher.core.errors import BudgetExhausted, DatabaseUnavailable, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
-from thresher.engine.attempt import Attempts
+from thresher.engine.attempt import SUSPECT, Attempts
 from thresher.engine.batch import GroupAttempts
-from thresher.engine.budget import Spending
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor, ModeUnavailable
 from thresher.engine.fallbacks import Fallbacks
@@ -266,13 +265,11 @@ class _Session:
         run, budget = self._run, self._run.budget
         if budget is None:
             return Ledger()
-        usage = self._store.totals(run.run_id).usage
-        spent = Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd)
+        spent = self._store.totals(run.run_id).usage.spent_at_most
         if budget.atoms_of(spent) is None:
             raise StateConflict(
-                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD. "
-                "Give --budget in tokens, or --budget none."
-            )
+                f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD."
+            ).with_hint("Give --budget in tokens, or --budget none.")
         return Ledger(budget, spent)
 
     def _counts(self) -> Counts:
@@ -326,9 +323,11 @@ class _Session:
             self._held.pop(claim.item_id, None)
 
     def _cut(self, claims: Sequence[Claim]) -> Iterable[Sequence[Claim]]:
-        if self._working.mode is Mode.BATCH and self._batching is not None and len(claims) > 1:
-            return self._batching.batches(claims, self._run)
-        return [(claim,) for claim in claims]
+        if self._working.mode is not Mode.BATCH or self._batching is None or len(claims) == 1:
+            return [(claim,) for claim in claims]
+        alone = [claim for claim in claims if claim.losses >= SUSPECT]
+        together = [claim for claim in claims if claim.losses < SUSPECT]
+        return [*((claim,) for claim in alone), *self._batching.batches(together, self._run)]
 
     @property
     def _working(self) -> Executor:
@@ -417,7 +416,7 @@ class _Session:
             self._control.wake()  # there is something to claim that was not there before
 
     def _tell(self, done: Completion) -> None:
-        record = done.attempt
+        committed_at, record = time.time(), done.attempt
         children = done.outcome.children
         if children:
             skipped = sum(1 for child in children if child.skip_reason is not None)
@@ -439,6 +438,7 @@ class _Session:
                 stage=done.claim.stage,
                 started_at=record.started_at,
                 usage=record.usage,
+                committed_at=committed_at,
             )
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from thresher.engine.budget import Budget
+from thresher.engine.budget import Budget, Spending
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 JsonObject = Mapping[str, JsonValue]
@@ -99,6 +99,7 @@ class Usage:
     """What requests cost. ``cost_usd`` is None where a price is unknown, and stays so in sums.
 
     ``cache_hits`` counts answers that were taken from the cache instead of being asked for: they cost nothing.
+    ``unsettled_*`` is what requests may have taken beside that at most: they were sent, and nothing was told of them.
     ``prompt_bytes`` are those of the prompts that ``prompt_tokens`` were counted for: what a dry run learns from.
     """
 
@@ -109,6 +110,19 @@ class Usage:
     cost_usd: float | None = 0.0
     cache_hits: int = 0
     prompt_bytes: int = field(default=0, compare=False)  # measured, not spent
+    unsettled_tokens: int = field(default=0, compare=False)  # a bound, not a measure
+    unsettled_cost_usd: float = field(default=0.0, compare=False)
+
+    @property
+    def spent(self) -> Spending:
+        """What is known to be spent."""
+        return Spending(self.prompt_tokens + self.completion_tokens, self.cost_usd)
+
+    @property
+    def spent_at_most(self) -> Spending:
+        """What may be spent."""
+        cost = None if self.cost_usd is None else self.cost_usd + self.unsettled_cost_usd
+        return Spending(self.spent.tokens + self.unsettled_tokens, cost)
 
     def __add__(self, other: Usage) -> Usage:
         if self is _NO_USAGE:
@@ -124,6 +138,8 @@ class Usage:
             None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
             self.cache_hits + other.cache_hits,
             self.prompt_bytes + other.prompt_bytes,
+            self.unsettled_tokens + other.unsettled_tokens,
+            self.unsettled_cost_usd + other.unsettled_cost_usd,
         )
 
     def for_prompt_of(self, size_bytes: int) -> Usage:
@@ -136,6 +152,8 @@ class Usage:
             self.cost_usd,
             self.cache_hits,
             size_bytes,
+            self.unsettled_tokens,
+            self.unsettled_cost_usd,
         )
 
     @classmethod
@@ -167,7 +185,10 @@ class ItemSpec:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An item that this process holds by lease. ``attempt`` counts from 1 over all processes and restarts."""
+    """An item that this process holds by lease. ``attempt`` counts from 1 over all processes and restarts.
+
+    ``losses``: how many processes may have ended in it (see ``ports.Store.recover``).
+    """
 
     item_id: int
     run_id: str
@@ -180,6 +201,7 @@ class Claim:
     attempt: int
     failures: int
     owner: str
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

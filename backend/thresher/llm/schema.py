@@ -374,13 +374,12 @@ def _checked(name: str, schema: object) -> Schema:
     Raises:
         BadConfiguration: the message names the schema, the place and what is wrong there.
     """
-    text = _as_json(name, schema)
-    if len(text) > MAX_SCHEMA_CHARACTERS:
+    plain, characters = _as_json(name, schema)
+    parts = list(_parts(name, plain))  # its depth first: how deep Python itself goes differs between its versions
+    if characters > MAX_SCHEMA_CHARACTERS:
         raise BadConfiguration(
-            f'The schema "{name}" has {len(text)} characters, {MAX_SCHEMA_CHARACTERS} at most: ask for less at a time.'
+            f'The schema "{name}" has {characters} characters, {MAX_SCHEMA_CHARACTERS} at most: ask for less at a time.'
         )
-    plain: Schema = json.loads(text)
-    parts = list(_parts(name, plain))
     if sum(len(part["properties"]) for _, part in parts if isinstance(part.get("properties"), dict)) > MAX_PROPERTIES:
         raise BadConfiguration(f'The schema "{name}" has more than {MAX_PROPERTIES} properties: ask for less.')
     _check_references(name, plain, parts)
@@ -388,11 +387,13 @@ def _checked(name: str, schema: object) -> Schema:
     return plain
 
 
-def _as_json(name: str, schema: object) -> str:
+def _as_json(name: str, schema: object) -> tuple[Schema, int]:
+    """The schema as plain JSON, and the length of its text."""
     if not isinstance(schema, Mapping):
         raise BadConfiguration(f'The schema "{name}" must be a mapping, not {type(schema).__name__}.')
     try:
-        return json.dumps(schema, allow_nan=False)
+        text = json.dumps(schema, allow_nan=False)
+        return json.loads(text), len(text)
     except RecursionError as error:
         raise BadConfiguration(f'The schema "{name}" is nested deeper than {MAX_SCHEMA_DEPTH} levels.') from error
     except (TypeError, ValueError) as error:

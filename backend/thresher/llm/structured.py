@@ -17,8 +17,10 @@ from thresher.core.errors import (
     PermanentLLMError,
     QuotaExhausted,
     RetryableError,
+    TransientLLMError,
     UnusableAnswer,
 )
+from thresher.engine.ledger import Reservation
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelClient, ModelReply, ModelRequest
@@ -97,9 +99,12 @@ class AnswerLadder:
         context.raise_if_stopping()
         try:
             reply, beside = self._sent(client, request, context)
-        except _SENT_AND_FAILED:
-            context.record_usage(Usage(requests=1))
+        except _SENT_AND_FAILED as error:
+            unknown = _unsettled(client, request) if _may_be_billed(error) else _NOTHING_MORE
+            context.record_usage(Usage(requests=1) + unknown)
             raise
+        if client.resource is not None and spending(reply.usage) is None:
+            beside += _unsettled(client, request)
         asked_with = prompt_bytes(request) if reply.usage.prompt_tokens else 0
         context.record_usage(reply.usage.for_prompt_of(asked_with) + beside)
         context.keep_answer(reply.text or reply.refusal or "")
@@ -125,7 +130,7 @@ class AnswerLadder:
                 context.permit(resource, request.estimated_tokens, waits=waits) as permit,
             ):
                 began()
-                reply = client.complete(request)
+                reply = _completed(client, request, reserved)
                 permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
                 reserved.settle(spending(reply.usage))
                 return reply
@@ -148,6 +153,28 @@ class AnswerLadder:
             except ValueError:
                 rung = Rung.REPAIRED
         return None
+
+
+def _completed(client: ModelClient, request: ModelRequest, reserved: Reservation) -> ModelReply:
+    """The reply; a request that was sent and not answered is held to have taken all that was set aside for it."""
+    try:
+        return client.complete(request)
+    except _SENT_AND_FAILED as error:
+        if _may_be_billed(error):
+            reserved.settle(None)
+        raise
+
+
+def _may_be_billed(error: Exception) -> bool:
+    return isinstance(error, TransientLLMError) and error.may_be_billed
+
+
+def _unsettled(client: ModelClient, request: ModelRequest) -> Usage:
+    """What a request may have taken of which nobody told anything."""
+    worst = worst_case(request, client.price)
+    if worst.cost_usd is None:
+        return Usage(cost_usd=None, unsettled_tokens=worst.tokens)
+    return Usage(unsettled_tokens=worst.tokens, unsettled_cost_usd=worst.cost_usd)
 
 
 def _nobody() -> None:

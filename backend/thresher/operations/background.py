@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from thresher.bootstrap import Service
-from thresher.operations.batch_documents import BatchDocuments
+from thresher.operations.batch_documents import document_crew
+from thresher.operations.notifications import delivery_crew
+from thresher.operations.schedules import scheduler
 from thresher.operations.sources import retention
 
 
@@ -11,7 +13,7 @@ class Background:
     """Starts and stops it."""
 
     def __init__(self, service: Service) -> None:
-        self._parts = (BatchDocuments(service), retention(service))
+        self._parts = (document_crew(service), delivery_crew(service), scheduler(service), retention(service))
 
     def start(self) -> None:
         """Begins."""

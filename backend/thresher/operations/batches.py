@@ -16,6 +16,7 @@ from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import find_source
 from thresher.persistence.repositories import batches as repository
 from thresher.persistence.repositories.batches import Batch, NewBatch, NewDocument
+from thresher.persistence.repositories.deliveries import check_channels
 from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.node_facts import FactFilter, stream_facts
 from thresher.persistence.repositories.templates import get_template
@@ -51,9 +52,11 @@ def submit(service: Service, wish: BatchWish) -> Batch:
 
     Raises:
         BadInput: there are none or too many, an address is none, or the options cannot be used.
-        NotFound: a document is not kept in this workspace, or there is no such template.
+        NotFound: a document is not kept in this workspace, or there is no such template or channel.
     """
-    batch = repository.create_batch(service.db, announced(service, wish))
+    new = announced(service, wish)
+    check_channels(service.db, new.workspace, new.notify)
+    batch = repository.create_batch(service.db, new)
     service.bells.batches.set()
     return batch
 
@@ -72,6 +75,7 @@ def announced(service: Service, wish: BatchWish) -> NewBatch:
         priority=options.options().priority,
         name=wish.name,
         template=template.name if template else None,
+        notify=options.notify,
     )
 
 
@@ -86,8 +90,9 @@ def checked(service: Service, workspace: str, documents: Sequence[NewDocument]) 
         if document.url is not None:
             check_address(document.url)
             found.append(replace(document, name=document.name or name_of(document.url)))
-        elif document.source_id is not None and not document.name:
-            found.append(replace(document, name=find_source(service, workspace, document.source_id).name))
+        elif document.source_id is not None:
+            source = find_source(service, workspace, document.source_id)
+            found.append(replace(document, name=document.name or source.name))
         else:
             found.append(document)
     return found

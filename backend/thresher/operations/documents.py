@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from thresher.bootstrap import Rehearsal, Service, choose_mode, make_limits, make_silent_client
-from thresher.engine.work import Mode
 from thresher.operations.runs import RunOptions, requested
 from thresher.persistence.repositories.sources import Source
 from thresher.workflows.discovery import DiscoveryWorkflow, SourceDocument, survey
@@ -54,7 +53,6 @@ def estimate(service: Service, source: Source, options: RunOptions) -> dict[str,
     )
     new = DiscoveryWorkflow.prepare(request, wish.at_first, wish.reason)
     rehearsal = Rehearsal(settings, make_silent_client(settings), service.db, service.discovery.answers)
-    workers = 1 if wish.mode is Mode.SEQUENTIAL else settings.max_parallel_nodes
-    made = rehearsal.estimate(new, workers)
+    made = rehearsal.estimate(new, wish)
     client = rehearsal.client
     return {"provider": client.provider, "model": client.model, "paths": new.options["paths"], **made.to_dict()}

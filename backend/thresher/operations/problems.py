@@ -40,15 +40,25 @@ UNAUTHENTICATED = Problem(
     "Send `Authorization: Bearer KEY`; `thresher keys create` makes one.",
 )
 FORBIDDEN = Problem("forbidden", 403, "The key does not allow this", "Use a key with the role write.")
+FOREIGN_HOST = Problem(
+    "foreign-host", 403, "The server is not known by this name", "Ask it by its address, or set SERVE_ALLOWED_HOSTS."
+)
+FOREIGN_ORIGIN = Problem(
+    "foreign-origin", 403, "This came from a page of another site", "Use the pages of this server, or no browser."
+)
 NOT_FOUND = Problem("not-found", 404, "There is no such thing", "Check the identifier; the lists show what there is.")
 METHOD_NOT_ALLOWED = Problem(
     "method-not-allowed", 405, "This address does not take the method", "See /openapi.json for what it takes."
 )
+TOO_SLOW = Problem("too-slow", 408, "The request came too slowly", "Send it again, over a better connection.")
 STATE_CONFLICT = Problem(
     "state-conflict", 409, "The state does not allow this", "Look at its state; `detail` says what would be possible."
 )
 TOO_LARGE = Problem(
-    "too-large", 413, "Too large", "Send less, or have MAX_UPLOAD_BYTES (or the key's own limit) raised."
+    "too-large",
+    413,
+    "Too large",
+    "Send less, or have MAX_UPLOAD_BYTES (or the key's own bound) or MAX_BODY_BYTES raised.",
 )
 UNSUPPORTED = Problem(
     "unsupported-media-type",
@@ -59,11 +69,15 @@ UNSUPPORTED = Problem(
 TOO_MANY_REQUESTS = Problem(
     "too-many-requests", 429, "The key was used too often", "Wait for the seconds of `Retry-After`, then ask again."
 )
+HEAD_TOO_LARGE = Problem("head-too-large", 431, "Address and headers are too large", "Send a shorter address.")
 UNAVAILABLE = Problem(
     "unavailable", 503, "The service cannot answer for now", "Ask again in a while; /ready says what is missing."
 )
 DEFECT = Problem(
-    "defect", 500, "Something is wrong on our side", "Ask again; if it stays, report the time and address."
+    "defect",
+    500,
+    "Something is wrong on our side",
+    "Ask again; if it stays, report `correlation_id`: the log has it, too.",
 )
 
 PROBLEMS: Final = {
@@ -74,12 +88,16 @@ PROBLEMS: Final = {
         MALFORMED_DOCUMENT,
         UNAUTHENTICATED,
         FORBIDDEN,
+        FOREIGN_HOST,
+        FOREIGN_ORIGIN,
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
+        TOO_SLOW,
         STATE_CONFLICT,
         TOO_LARGE,
         UNSUPPORTED,
         TOO_MANY_REQUESTS,
+        HEAD_TOO_LARGE,
         UNAVAILABLE,
         DEFECT,
     )
@@ -94,6 +112,8 @@ OF_CLASS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
     (errors.UnsupportedDocument, UNSUPPORTED),
     (errors.MalformedDocument, MALFORMED_DOCUMENT),
     (errors.Unauthenticated, UNAUTHENTICATED),
+    (errors.ForeignHost, FOREIGN_HOST),
+    (errors.ForeignOrigin, FOREIGN_ORIGIN),
     (errors.Forbidden, FORBIDDEN),
     (errors.NotFound, NOT_FOUND),
     (errors.StateConflict, STATE_CONFLICT),

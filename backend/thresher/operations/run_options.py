@@ -17,6 +17,18 @@ from thresher.workflows.discovery import NodeConfiguration, parse_paths
 PriorityName = Literal["immediate", "normal", "low"]
 
 
+def budget_or_none(value: str | None) -> str | None:
+    """A budget as it is written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return None if value is None else str(Budget.parse(value))
+    except BadConfiguration as error:
+        raise ValueError(str(error)) from error
+
+
 class RunOptionsIn(BaseModel):
     """How a document is to be read."""
 
@@ -34,6 +46,11 @@ class RunOptionsIn(BaseModel):
     limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
     mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
     priority: PriorityName = "normal"
+    notify: list[str] = Field(
+        default=[],
+        max_length=20,
+        description="Names of channels that are told of the end: of the run, or of the batch.",
+    )
     budget: str | None = Field(
         default=None, max_length=40, description="What the run may spend: `$0.50` or `200ktokens`."
     )
@@ -47,13 +64,7 @@ class RunOptionsIn(BaseModel):
             raise ValueError(str(error)) from error
         return value
 
-    @field_validator("budget")
-    @classmethod
-    def _budget_is_one(cls, value: str | None) -> str | None:
-        try:
-            return None if value is None else str(Budget.parse(value))
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
+    _budget_is_one = field_validator("budget")(budget_or_none)
 
     def options(self) -> RunOptions:
         """The same, for the operations."""
@@ -65,6 +76,7 @@ class RunOptionsIn(BaseModel):
             Priority[self.priority.upper()],
             None if self.budget is None else Budget.parse(self.budget),
             self.stored_nodes,
+            tuple(self.notify),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from thresher.engine.budget import Budget
 from thresher.engine.ownership import is_dead
 from thresher.engine.reports import report_of
 from thresher.engine.work import NewRun, Priority, Run, RunRequest, RunStatus
+from thresher.operations.budgets import BudgetChange, check_price, check_spent
 from thresher.operations.sources import drop_source_without_runs
 from thresher.persistence.repositories.batches import reopen_batch_of
+from thresher.persistence.repositories.deliveries import check_channels, create_run_to_tell_of, tell_again_of_run
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.sources import Source
 from thresher.persistence.repositories.workspace_runs import delete_run
@@ -31,7 +33,7 @@ class RunOptions:
     """How a document is to be read. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
 
     ``mode`` None: as the server is set. ``limit``: only the first subtrees. ``uses_stored``: the node configurations of
-    the workspace hold where no ``nodes`` are given.
+    the workspace hold where no ``nodes`` are given. ``notify``: names of channels that are told of the end.
     """
 
     paths: Sequence[str] = ()
@@ -41,6 +43,7 @@ class RunOptions:
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
     uses_stored: bool = True
+    notify: Sequence[str] = ()
 
 
 def submit(service: Service, source: Source, options: RunOptions, name: str | None = None) -> Run:
@@ -50,21 +53,25 @@ def submit(service: Service, source: Source, options: RunOptions, name: str | No
 
     Raises:
         BadConfiguration: one of the paths is none.
+        NotFound: a channel that is to be told is none of the workspace.
     """
-    run = service.store.create_run(announced(service, source, options, name), queued=True)
+    check_channels(service.db, source.workspace, options.notify)
+    new = announced(service, source, options, name)
+    run_id = create_run_to_tell_of(service.db, service.store, new, options.notify)
     service.host.wake()
-    return run
+    return service.store.get_run(run_id)
 
 
 def announced(service: Service, source: Source, options: RunOptions, name: str | None = None) -> NewRun:
     """The run that is to be stored.
 
     Raises:
-        BadConfiguration: one of the paths is none.
+        BadConfiguration: one of the paths is none, or the budget cannot be kept.
     """
     wish = choose_mode(service.settings, given=options.mode)
     new = DiscoveryWorkflow.announce(requested(service, source, options, name), wish.at_first, wish.reason)
     client = service.discovery.client
+    check_price(client, options.budget)
     return replace(
         new,
         source={**new.source, "sha256": source.sha256},
@@ -122,10 +129,13 @@ def request(service: Service, run: Run, wanted: RunRequest) -> Run:
     return service.store.request(run.run_id, wanted)
 
 
-def resume(service: Service, run: Run) -> Run:
+def resume(service: Service, run: Run, change: BudgetChange | None = None) -> Run:
     """Has a server go on with a run that was paused, failed as a whole, or was left by a process that died.
 
+    ``change``: what it may spend from now on, with what it has spent already; None: as before.
+
     Raises:
+        BadConfiguration: the new budget cannot be kept.
         StateConflict: nothing of it is open, it is cancelled, or somebody works on it.
     """
     _take_back_lost(service, run)
@@ -137,7 +147,12 @@ def resume(service: Service, run: Run) -> Run:
         raise StateConflict(f"Run {run.run_id} is {run.status}: nothing is open. {hint}")
     if service.store.leases(run.run_id):
         raise StateConflict(f"Run {run.run_id} is being worked on already.")
+    if change is not None:
+        check_price(service.discovery.read_as(run).client, change.budget)
+        check_spent(service.store, run, change.budget)
     service.store.withdraw(run.run_id)
+    if change is not None:
+        service.store.set_run_budget(run.run_id, change.budget)
     return _queue(service, run.run_id)
 
 
@@ -184,7 +199,8 @@ def _take_back_lost(service: Service, run: Run) -> None:
 
 
 def _queue(service: Service, run_id: str) -> Run:
-    service.db.write_with_lock(lambda session: reopen_batch_of(session, run_id))
+    reopen_batch_of(service.db, run_id)
+    tell_again_of_run(service.db, run_id)
     service.queue.add(run_id)
     service.host.wake()
     return service.store.get_run(run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from thresher.bootstrap import Service
-from thresher.core.errors import NotFound, StateConflict, UnsupportedDocument
+from thresher.core.errors import StateConflict, UnsupportedDocument
 from thresher.core.logging import get_logger
 from thresher.operations.loops import Loop
 from thresher.persistence.repositories.sources import (
@@ -14,7 +14,9 @@ from thresher.persistence.repositories.sources import (
     forget_unused_since,
     get_source,
     is_referred_to,
+    note_use,
     remember_source,
+    unknown_source,
 )
 from thresher.persistence.source_files import Incoming
 from thresher.workflows.discovery.subtrees import Limits, SourceDocument
@@ -52,7 +54,19 @@ def find_source(service: Service, workspace: str, source_id: str) -> Source:
     """
     source = get_source(service.db, source_id)
     if source.workspace != workspace:
-        raise NotFound(f"No document is named {source_id!r}.")
+        raise unknown_source(source_id)
+    return source
+
+
+def use_source(service: Service, workspace: str, source_id: str) -> Source:
+    """A document of a workspace that somebody is about to read: it counts as used now.
+
+    Raises:
+        NotFound: the workspace has none of this name, or its file is gone.
+    """
+    source = find_source(service, workspace, source_id)
+    service.files.find(source.sha256, source.name)
+    note_use(service.db, source_id)
     return source
 
 

@@ -6,37 +6,26 @@ Its size and its kind are looked at on the way, so that what cannot be used is r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 
 from thresher.core.errors import BadInput, TooLarge, UnsupportedDocument
+from thresher.operations.request_bodies import take_more
 from thresher.operations.sources import check_kind
 from thresher.persistence.source_files import Incoming, SourceFiles
 from thresher.workflows.discovery.subtrees import Limits
 
 PIECE = 1024 * 1024  # bytes that are written at once
-LARGEST_FIELD = 1024 * 1024  # bytes of all fields of a form that are no file
 MOST_FIELDS = 100
 _OVERHEAD = 64 * 1024  # bytes of boundaries and heads
 _LONGEST_NAME = 255
-
-
-class FormRequest(Protocol):
-    """A request as it arrives: its headers by lower-case names, its body piece by piece."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers."""
-
-    def stream(self) -> AsyncIterator[bytes]:
-        """The body."""
 
 
 @dataclass
@@ -84,11 +73,25 @@ class Intake:
     most: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Most:
+    """Bytes that a form may hold: its document, and its fields together."""
+
+    document: int
+    fields: int
+
+
 @asynccontextmanager
-async def received(request: FormRequest, intake: Intake) -> AsyncIterator[Upload]:
+async def received(request: Request, intake: Intake, *, instead: str = "") -> AsyncIterator[Upload]:
     """The form of a request, its documents on the disk; what is not kept while inside is gone afterwards.
 
+    ``instead``: a field that may stand in the place of documents.
+
     Where several are taken, one that is no XML has its ``error``; the others are there.
+
+    ``instead``: a field that may stand in the document's place; the upload then has no name.
+
+    Its fields together are bounded as other bodies are (``MAX_BODY_BYTES``).
 
     Raises:
         UnsupportedDocument: it is no form, or its one document is no XML.
@@ -96,12 +99,13 @@ async def received(request: FormRequest, intake: Intake) -> AsyncIterator[Upload
         BadInput: it has no document, or the one document is empty or obviously none.
     """
     boundary = _boundary(request)
-    _check_announced(request, intake.max_bytes)
+    most = _Most(intake.max_bytes, take_more(request.scope))
+    _check_announced(request, most)
     upload = Upload()
     try:
-        form = _Form(boundary, upload, intake)
+        form = _Form(boundary, upload, intake, most)
         await _read(request, form)
-        if not upload.parts:
+        if not upload.parts and instead not in upload.fields:
             raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
         yield upload
     finally:
@@ -114,7 +118,7 @@ def _clear(upload: Upload) -> None:
             part.incoming.__exit__()
 
 
-def _boundary(request: FormRequest) -> bytes:
+def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
@@ -122,13 +126,13 @@ def _boundary(request: FormRequest) -> bytes:
     return boundary
 
 
-def _check_announced(request: FormRequest, max_bytes: int) -> None:
+def _check_announced(request: Request, most: _Most) -> None:
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes + LARGEST_FIELD + _OVERHEAD:
-        raise _too_large(max_bytes)
+    if announced.isdigit() and int(announced) > most.document + most.fields + _OVERHEAD:
+        raise _too_large(most.document)
 
 
-async def _read(request: FormRequest, form: _Form) -> None:
+async def _read(request: Request, form: _Form) -> None:
     try:
         async for chunk in request.stream():
             form.feed(chunk)
@@ -143,9 +147,10 @@ async def _read(request: FormRequest, form: _Form) -> None:
 class _Form:
     """Takes a form apart; pieces of the document wait until ``write`` puts them on the disk."""
 
-    def __init__(self, boundary: bytes, upload: Upload, intake: Intake) -> None:
+    def __init__(self, boundary: bytes, upload: Upload, intake: Intake, most: _Most) -> None:
         self.upload = upload
         self._intake = intake
+        self._most = most
         self._pieces: deque[tuple[Part, bytes | None]] = deque()  # None: all of the document was there
         self._waiting = self._size = self._field_bytes = 0
         self._header = self._value = b""
@@ -242,13 +247,13 @@ class _Form:
         piece = data[start:end]
         if self._field is not None:
             self._field_bytes += len(piece)
-            if self._field_bytes > LARGEST_FIELD:
-                raise TooLarge(f"The fields of the form are larger than {LARGEST_FIELD:,} bytes.")
+            if self._field_bytes > self._most.fields:
+                raise TooLarge(f"The fields of the form are larger than {self._most.fields:,} bytes.")
             self._text += piece
             return
         self._size += len(piece)
-        if self._size > self._intake.max_bytes:
-            raise _too_large(self._intake.max_bytes)
+        if self._size > self._most.document:
+            raise _too_large(self._most.document)
         self._pieces.append((self.upload.parts[-1], piece))
         self._waiting += len(piece)
 

@@ -32,7 +32,7 @@ R = TypeVar("R")
 Batch = Callable[[sa.Connection, Sequence[A]], Sequence[R]]
 
 _LARGEST_GROUP = 256  # units; bounds how long one thread works for the others
-_GATHERING = 0.002  # seconds; less than a commit takes on most disks
+_GATHERING = 0.004  # seconds; about what a commit takes on a disk
 _PATIENCE = 1.0  # seconds; only a thread that was interrupted while it passed the lead on can cost this much
 
 

@@ -213,7 +213,11 @@ class ApiKeyRow(Base):
 
 
 class ItemRow(Base):
-    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once."""
+    """An item. ``started_at`` is when its newest attempt was claimed; ``next_attempt_at`` None means: at once.
+
+    ``losses``: how many processes may have ended in it. ``begun``: the newest attempt of which it was written that work
+    on it began; that is only written of items that were lost before.
+    """
 
     __tablename__ = "items"
 
@@ -227,6 +231,7 @@ class ItemRow(Base):
     attempts_started: Mapped[int]
     failures: Mapped[int]
     losses: Mapped[int]
+    begun: Mapped[int | None]
     next_attempt_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
@@ -262,7 +267,7 @@ class ItemPayloadRow(Base):
 
 
 class AttemptRow(Base):
-    """One try at an item. ``cost_usd`` None: the price is unknown."""
+    """One try at an item. ``cost_usd`` None: the price is unknown. ``unsettled_*``: see ``engine.work.Usage``."""
 
     __tablename__ = "attempts"
 
@@ -283,6 +288,8 @@ class AttemptRow(Base):
     cost_usd: Mapped[float | None]
     cache_hits: Mapped[int] = mapped_column(server_default=sa.text("0"))
     prompt_bytes: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    unsettled_tokens: Mapped[int] = mapped_column(server_default=sa.text("0"))
+    unsettled_cost_usd: Mapped[float] = mapped_column(server_default=sa.text("0"))
 
     __table_args__ = (
         sa.UniqueConstraint("item_id", "number"),
@@ -372,7 +379,7 @@ def _reference(target: str, action: str) -> sa.ForeignKey:
 
 
 class TemplateRow(Base):
-    """A named set of options. ``notify``: names of channels."""
+    """A named set of options."""
 
     __tablename__ = "templates"
 
@@ -381,7 +388,6 @@ class TemplateRow(Base):
     name: Mapped[str] = mapped_column(ForeignText)
     description: Mapped[str | None] = mapped_column(ForeignText)
     options: Mapped[dict[str, Any]]
-    notify: Mapped[list[Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

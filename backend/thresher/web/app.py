@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
+from thresher.operations.tickets import Tickets
 from thresher.web.errors import add_error_pages
 from thresher.web.rendering import STATIC
 from thresher.web.routes import comparisons, dashboards, dead_letters, documents, facts, runs, visits
@@ -29,11 +30,12 @@ ROOMS = frozenset({"", "compare", "dashboard", "documents", "runs", "sample", "s
 """The first words of the addresses of pages; all others are the API's."""
 
 
-def create_pages(service: Service, doorkeeper: Doorkeeper) -> FastAPI:
+def create_pages(service: Service, doorkeeper: Doorkeeper, tickets: Tickets) -> FastAPI:
     """The pages of an open service."""
     app = FastAPI(title="Thresher", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.doorkeeper = doorkeeper
+    app.state.tickets = tickets
     app.state.visits = VisitBook(secret_in(service.settings.data_dir))
     app.add_middleware(SecurityHeaders)
     add_error_pages(app)

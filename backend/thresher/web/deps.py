@@ -9,15 +9,14 @@ from fastapi import Depends, Request
 
 from thresher.bootstrap import Service
 from thresher.core.access import Role
-from thresher.core.errors import BadInput, Forbidden, TooLarge
+from thresher.core.errors import BadInput, Forbidden
 from thresher.engine.work import Run
 from thresher.operations import runs
-from thresher.operations.access import LOOPBACK, Doorkeeper, Principal
-from thresher.web.security import host_of, is_cross_site
+from thresher.operations.access import Doorkeeper, Principal
+from thresher.operations.tickets import Tickets
 from thresher.web.visits import COOKIE, Visit, VisitBook
 
 TOKEN = "form_token"  # noqa: S105 # the field's name
-LARGEST_FORM = 1024 * 1024  # bytes
 MOST_FIELDS = 5_000
 
 Fields = dict[str, list[str]]
@@ -36,6 +35,11 @@ def get_doorkeeper(request: Request) -> Doorkeeper:
 def get_book(request: Request) -> VisitBook:
     """Who knows visits again."""
     return cast("VisitBook", request.app.state.visits)
+
+
+def get_tickets(request: Request) -> Tickets:
+    """Who gives out tickets to what the API tells as it happens."""
+    return cast("Tickets", request.app.state.tickets)
 
 
 def get_visit(request: Request) -> Visit:
@@ -61,13 +65,9 @@ def get_visitor(
 
     Raises:
         Unauthenticated: a key is needed, and this visit has none that is valid.
-        Forbidden: without keys, the server was called by another name than this machine's own.
         TooManyRequests: see ``Doorkeeper.admit_holder``.
     """
     visitor = doorkeeper.admit_holder(visit.key_id)
-    if visitor.key is None and host_of(request.headers) not in LOOPBACK:
-        # A page of somebody else may have made a name of its own lead here (DNS rebinding).
-        raise Forbidden("Without keys these pages are served under the names of this machine only.")
     request.state.visitor = visitor
     return visitor
 
@@ -86,31 +86,16 @@ async def get_fields(request: Request, visit: Annotated[Visit, Depends(get_visit
     """The fields of a form that one of our pages has sent.
 
     Raises:
-        Forbidden: it comes from elsewhere, or the page is too old.
-        TooLarge: it is no form of ours, by its size.
+        Forbidden: it does not belong to this visit, or the page is too old.
+        BadInput: it cannot be read.
     """
-    refuse_cross_site(request)
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_FORM:
-            raise TooLarge(f"The form is larger than {LARGEST_FORM:,} bytes.")
+    body = await request.body()  # bounded by what stands before the whole site (MAX_BODY_BYTES)
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MOST_FIELDS, keep_blank_values=True)
     except ValueError as error:
         raise BadInput("The form cannot be read.") from error
     check_token(request, visit, fields)
     return fields
-
-
-def refuse_cross_site(request: Request) -> None:
-    """Refuses what another site has a browser send.
-
-    Raises:
-        Forbidden: it is.
-    """
-    if is_cross_site(request.method, request.headers):
-        raise Forbidden("This was sent by a page of another site.")
 
 
 def check_token(request: Request, visit: Visit, fields: Fields) -> None:

@@ -19,7 +19,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _TAG_PART = re.compile(
-    r"(?P<tag></?[^\s<>/=]+|/?>)|(?P<name>[^\s=<>\"'/]+(?=\s*=))|(?P<value>\"[^\"]*\"|'[^']*')|(?P<gap>[\s=/]+)"
+    r"(?P<tag></?[^\s<>/=]+|/?>)|(?P<name>[^\s=<>\"'/]+(?=\s*=))|(?P<value>\"[^\"]*\"|'[^']*')|(?P<gap>[\s=/]+|.)",
+    re.DOTALL,
 )
 
 

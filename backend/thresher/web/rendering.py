@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,6 +25,7 @@ from thresher.web.deps import TOKEN, get_book, get_visit
 from thresher.web.security import host_of
 from thresher.web.visits import COOKIE, LASTS, Visit
 
+_WORD_BEGINS = re.compile(r"(?<=[/@_-])|(?<=[a-z])(?=[A-Z])")
 UNKNOWN = "\u2013"  # an en dash
 STATIC = Path(__file__).parent / "static"
 _HTMX = {"includeIndicatorCSS": False, "history": False, "defaultTimeout": 30_000}
@@ -90,6 +92,7 @@ def templates() -> Environment:
         percent=percent,
         short_path=short_path,
         pretty=pretty,
+        breakable=breakable,
     )
     environment.globals.update(asset=asset, number=number, duration=duration, money=money, percent=percent)
     return environment
@@ -132,6 +135,11 @@ def short_path(path: str, longest: int = 64) -> str:
         return path
     cut = path.find("/", len(path) - longest)
     return f"…{path[cut if cut > 0 else len(path) - longest :]}"
+
+
+def breakable(name: str) -> Markup:
+    """A name or path that may be broken where its words begin, rather than anywhere."""
+    return Markup("<wbr>").join(_WORD_BEGINS.split(name))
 
 
 def when(moment: datetime | None) -> Markup:

@@ -1,4 +1,4 @@
-"""What every answer of the pages says to browsers, and which requests are not ours to answer."""
+"""What every answer of the pages says to browsers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class SecurityHeaders:
@@ -39,17 +38,6 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
-
-
-def is_cross_site(method: str, headers: Headers) -> bool:
-    """Whether a page of somebody else has a browser send this, as far as the browser says so."""
-    if method in SAFE_METHODS:
-        return False
-    fetched = headers.get("sec-fetch-site")
-    if fetched is not None:
-        return fetched not in {"same-origin", "none"}
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 def host_of(headers: Headers) -> str:

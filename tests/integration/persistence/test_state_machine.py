@@ -56,6 +56,7 @@ class Items(RuleBasedStateMachine):
         self.held: dict[str, tuple[Claim, datetime]] = {}
         self.due: dict[str, datetime] = {}
         self.losses: dict[str, int] = {}
+        self.begun: dict[str, int] = {}
         self.facts: dict[str, str] = {}
         self.requested: RunRequest | None = None
         self.run_status = RunStatus.PENDING
@@ -123,6 +124,13 @@ class Items(RuleBasedStateMachine):
                 for child in born:
                     self.status.setdefault(child.key, ItemStatus.PENDING)
 
+    @rule(claim=claims)
+    def begin(self, claim: Claim) -> None:
+        is_held = self.held.get(claim.key, (None,))[0] == claim
+        assert self.store.begin([claim]) == ([claim] if is_held else [])
+        if is_held:
+            self.begun[claim.key] = claim.attempt
+
     @rule(claim=consumes(claims))
     def release(self, claim: Claim) -> None:
         self.store.release([claim])
@@ -146,9 +154,11 @@ class Items(RuleBasedStateMachine):
         lost = [key for key, (claim, until) in self.held.items() if until <= self.now or claim.owner == dead]
         back = 0
         for key in lost:
-            del self.held[key]
-            self.losses[key] = self.losses.get(key, 0) + 1
-            is_dead = self.losses[key] >= MAX_LOSSES
+            claim, _ = self.held.pop(key)
+            losses = self.losses.get(key, 0)
+            had_begun = self.begun.get(key) == claim.attempt
+            self.losses[key] = losses + (had_begun or not losses)
+            is_dead = had_begun and self.losses[key] >= MAX_LOSSES
             self.status[key] = ItemStatus.DEAD if is_dead else ItemStatus.PENDING
             back += not is_dead
         assert self.store.recover(self.run_id, lambda owner: owner == dead, MAX_LOSSES) == back

@@ -331,10 +331,28 @@ def test_items_of_a_dead_owner_are_recovered_before_their_lease_expires(store: S
 def test_an_item_that_is_lost_too_often_is_dead(store: SqlStore, run: Run) -> None:
     plan(store, run, specs(1))
     for _ in range(2):
-        store.claim(run.run_id, "dead", 1, 60)
+        store.begin(store.claim(run.run_id, "dead", 1, 60))
         store.recover(run.run_id, lambda _: True, 2)
     assert store.counts(run.run_id) == Counts(dead=1)
     assert store.claim(run.run_id, "me", 1, 60) == []
+
+
+def test_an_item_that_only_waits_in_processes_that_end_stays_open(store: SqlStore, run: Run) -> None:
+    plan(store, run, specs(1))
+    for _ in range(20):
+        store.claim(run.run_id, "dead", 1, 60)
+        assert store.recover(run.run_id, lambda _: True, 2) == 1
+    (claim,) = store.claim(run.run_id, "me", 1, 60)
+    assert (claim.losses, claim.attempt) == (1, 2), "the first may have begun, the others have not"
+    assert store.totals(run.run_id).errors == {"WorkerLost": 1}
+
+
+def test_beginning_tells_which_items_are_still_held(store: SqlStore, run: Run) -> None:
+    plan(store, run, specs(2))
+    mine, others = store.claim(run.run_id, "me", 1, 60)[0], store.claim(run.run_id, "you", 1, 60)[0]
+    store.recover(run.run_id, lambda owner: owner == "you", 2)
+    for _ in range(2):
+        assert store.begin([mine, others]) == [mine]
 
 
 def test_an_unknown_price_makes_the_total_unknown(store: SqlStore, run: Run) -> None:

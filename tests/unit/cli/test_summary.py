@@ -17,7 +17,8 @@ RESULT: dict[str, Any] = {
     "nodes_failed": 0, "nodes_cancelled": 0, "priority": "normal",
     "nodes_open": 0, "node_facts_extracted": 10, "fields_total": 2000, "fields_grounded": 2000,
     "elapsed_seconds": 20.0, "item_seconds_sum": 180.0, "speedup": 9.0, "peak_concurrency": 10, "requests": 11,
-    "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "budget": None, "spent": None, "errors": [],
+    "cache_hits": 0, "tokens": 12345, "cost_usd": 0.25, "budget": None, "spent": None,
+    "spent_at_most": None, "errors": [],
     "fallbacks": [],
 }  # fmt: skip
 
@@ -130,9 +131,16 @@ def test_a_table_of_some_facts_says_how_many_more_there_are() -> None:
 
 def test_a_budget_stands_beside_what_is_spent_of_it_and_the_way_on_where_it_is_used_up() -> None:
     used_up = {"class": "BudgetExhausted", "count": 1, "message": "The budget ..."}
-    text = summary(status="paused", nodes_open=3, budget={"amount": 0.5, "unit": "USD"}, spent=0.4987, errors=[used_up])
+    text = summary(
+        status="paused",
+        nodes_open=3,
+        budget={"amount": 0.5, "unit": "USD"},
+        spent=0.4987,
+        spent_at_most=0.4987,
+        errors=[used_up],
+    )
     assert "0.5000 USD, of which 0.4987 USD are spent" in text
     assert "`thresher resume r1 --budget AMOUNT` goes on" in text
     assert "20,000 tokens, of which 12,345 tokens are spent" in summary(
-        budget={"amount": 20000.0, "unit": "tokens"}, spent=12345
+        budget={"amount": 20000.0, "unit": "tokens"}, spent=12345, spent_at_most=12345
     )

@@ -52,7 +52,6 @@ _BODY = {
                         "options": {"type": "string", "contentMediaType": "application/json"},
                         "name": {"type": "string"},
                         "template": {"type": "string"},
-                        "notify": {"type": "array", "items": {"type": "string"}},
                     },
                 }
             },
@@ -214,9 +213,7 @@ def _begin(service: Service, wish: BatchWish, wanted: BatchIn) -> Batch:
 
 
 def _begin_with_files(service: Service, workspace: str, upload: Upload) -> Batch:
-    fields: dict[str, Any] = {
-        name: values if name == "notify" else values[-1] for name, values in upload.fields.items() if any(values)
-    }
+    fields: dict[str, Any] = {name: values[-1] for name, values in upload.fields.items() if any(values)}
     try:
         wanted = _parsed(json.dumps({**fields, "options": json.loads(fields.get("options", "{}"))}))
     except ValueError as error:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from thresher.api.deps import ServiceDep
+from thresher.api.shared_answer import SharedAnswer
 from thresher.bootstrap import Service
 from thresher.core.errors import ThresherError
 from thresher.persistence import migrations
 
 router = APIRouter(tags=["health"])
+
+FRESH = 3.0  # seconds for which what was found holds
 
 
 class Health(BaseModel):
@@ -51,22 +54,32 @@ async def health() -> Health:
     summary="Whether the server can work",
     responses={503: {"model": Readiness, "description": "Something that it needs is missing."}},
 )
-def ready(response: Response, service: ServiceDep) -> Readiness:
+async def ready(request: Request, response: Response) -> Readiness:
     """The database answers and is of the right version, the model's server answers and takes the key."""
-    checks = {
-        "database": _checked(lambda: _read(service)),
-        "migrations": _checked(lambda: migrations.check(service.db.engine)),
-        "model": _checked(service.discovery.client.check),
-    }
-    is_ready = all(check.ok for check in checks.values())
-    response.status_code = 200 if is_ready else 503
-    return Readiness(ready=is_ready, **checks)
+    found: SharedAnswer[Readiness] = request.app.state.readiness
+    readiness = await found.get()
+    response.status_code = 200 if readiness.ready else 503
+    return readiness
 
 
 @router.get("/metrics", operation_id="metrics", summary="Figures for Prometheus", response_class=Response)
 def metrics(service: ServiceDep) -> Response:
     """The figures of this server, in the text format of Prometheus."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def readiness_of(service: Service) -> SharedAnswer[Readiness]:
+    """Whether the server can work: looked at once for all who ask within some seconds, as none of them needs a key."""
+    return SharedAnswer(lambda: _look(service), FRESH)
+
+
+def _look(service: Service) -> Readiness:
+    checks = {
+        "database": _checked(lambda: _read(service)),
+        "migrations": _checked(lambda: migrations.check(service.db.engine)),
+        "model": _checked(service.discovery.client.check),
+    }
+    return Readiness(ready=all(check.ok for check in checks.values()), **checks)
 
 
 def _read(service: Service) -> None:

@@ -12,14 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from thresher.api.deps import Cursor, IntakeDep, Limit, Reader, RunDep, RunToChange, ServiceDep, Writer
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
-from thresher.api.schemas.runs import RetriedOut, RetryIn, RunOut, RunsQuery
+from thresher.api.schemas.runs import ResumeIn, RetriedOut, RetryIn, RunOut, RunsQuery
 from thresher.api.waiting import wait_for_end
 from thresher.bootstrap import Service
 from thresher.core.errors import BadInput
 from thresher.engine.work import ENDED, Run, RunRequest, RunStatus
 from thresher.operations import runs
 from thresher.operations.run_options import RunOptionsIn
-from thresher.operations.sources import keep_source
+from thresher.operations.sources import keep_source, use_source
 from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.workspace_runs import Page, list_runs, progress_of
@@ -28,7 +28,7 @@ from thresher.workflows.discovery.discovery_workflow import KIND
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 LONGEST_WAIT = 3600.0  # seconds
-_LISTS = ("paths", "nodes")
+_LISTS = ("paths", "nodes", "notify")
 
 _FORM = {
     "requestBody": {
@@ -37,9 +37,13 @@ _FORM = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["file"],
+                    "oneOf": [{"required": ["file"]}, {"required": ["source"]}],
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "XML, plain or gzipped."},
+                        "source": {
+                            "type": "string",
+                            "description": "Instead of `file`: the `source_id` of a document that is kept.",
+                        },
                         "options": {
                             "type": "string",
                             "contentMediaType": "application/json",
@@ -51,6 +55,7 @@ _FORM = {
                         "limit": {"type": "integer", "minimum": 1},
                         "mode": {"type": "string", "enum": ["auto", "parallel", "batch", "sequential"]},
                         "priority": {"type": "string", "enum": ["immediate", "normal", "low"]},
+                        "notify": {"type": "array", "items": {"type": "string"}},
                         "budget": {"type": "string", "examples": ["$0.50", "200ktokens"]},
                     },
                 },
@@ -84,9 +89,10 @@ async def create_run(
 ) -> RunOut:
     """Stores the document and queues a run of it; all that takes long happens in the background."""
     runs.check_kind(kind)
-    async with received(request, intake) as upload:
+    async with received(request, intake, instead="source") as upload:
+        source_id = source_of(upload)
         options = options_of(upload)
-        run = await run_in_threadpool(_begin, service, writer.workspace, upload, options)
+        run = await run_in_threadpool(_begin, service, writer.workspace, upload, source_id, options)
     if wait:
         run = await wait_for_end(service, run, wait)
     if wait and run.status in ENDED | {RunStatus.PAUSED}:
@@ -137,9 +143,9 @@ def cancel_run(service: ServiceDep, run: RunToChange) -> RunOut:
 
 
 @router.post("/{run_id}/resume", operation_id="resume_run", summary="Go on with a run", responses=responses(409))
-def resume_run(service: ServiceDep, run: RunToChange) -> RunOut:
+def resume_run(service: ServiceDep, run: RunToChange, how: ResumeIn | None = None) -> RunOut:
     """Goes on with a run that was paused, failed as a whole, or was left by a process that died."""
-    return shown(service, runs.resume(service, run))
+    return shown(service, runs.resume(service, run, how.change() if how else None))
 
 
 @router.post("/{run_id}/retry", operation_id="retry_run", summary="Try failed nodes again", responses=responses(409))
@@ -184,6 +190,20 @@ def options_of(upload: Upload) -> RunOptionsIn:
         raise RequestValidationError(places) from error
 
 
-def _begin(service: Service, workspace: str, upload: Upload, options: RunOptionsIn) -> Run:
+def source_of(upload: Upload) -> str | None:
+    """The document that a form names instead of sending one; None: it has sent one.
+
+    Raises:
+        BadInput: it does both.
+    """
+    named = upload.fields.pop("source", None)
+    if named is not None and upload.name:
+        raise BadInput("Send a document as `file`, or name one that is kept as `source`, not both.")
+    return None if named is None else named[-1]
+
+
+def _begin(service: Service, workspace: str, upload: Upload, source_id: str | None, options: RunOptionsIn) -> Run:
+    if source_id is not None:
+        return runs.submit(service, use_source(service, workspace, source_id), options.options())
     source = keep_source(service, workspace, upload.document, upload.name)
     return runs.submit(service, source, options.options(), upload.name)

@@ -66,9 +66,6 @@ class BatchIn(DocumentsIn):
     name: Name | None = None
     template: Name | None = Field(default=None, description="A template, by its name: `options` win over its own.")
     options: RunOptionsIn = Field(default_factory=RunOptionsIn, description="Of each run.")
-    notify: list[Name] | None = Field(
-        default=None, max_length=20, description="Names of channels that are told of the end; else the template's."
-    )
 
 
 class DocumentCountsOut(BaseModel):

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
+from thresher.engine.budget import Budget
 from thresher.engine.work import Counts, Run, RunStatus
-from thresher.operations.run_options import PriorityName
+from thresher.operations.budgets import BudgetChange
+from thresher.operations.run_options import PriorityName, budget_or_none
 from thresher.persistence.repositories.workspace_runs import RunFilter, RunProgress
 
 
@@ -154,6 +156,26 @@ class RetryIn(BaseModel):
     items: Sequence[str] = Field(default=[], max_length=1000, description="Nodes by path or number.")
     error_classes: Sequence[str] = Field(default=[], max_length=100, description="Only those that failed with these.")
     cancelled: bool = Field(default=False, description="Also cancelled nodes, and the rest of a cancelled run.")
+
+
+class ResumeIn(BaseModel):
+    """How a run goes on; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"budget": "$2"}, {"budget": None}, {}]})
+
+    budget: str | None = Field(
+        default=None,
+        max_length=40,
+        description="What the whole run may spend, with what it has spent: `$0.50`, `200ktokens`; null: what it takes.",
+    )
+
+    _budget_is_one = field_validator("budget")(budget_or_none)
+
+    def change(self) -> BudgetChange | None:
+        """The new budget; None: it stays."""
+        if "budget" not in self.model_fields_set:
+            return None
+        return BudgetChange(None if self.budget is None else Budget.parse(self.budget))
 
 
 class RetriedOut(BaseModel):

@@ -26,11 +26,10 @@ class TemplateIn(BaseModel):
     name: Name
     description: str | None = Field(default=None, max_length=2_000)
     options: RunOptionsIn = Field(default_factory=RunOptionsIn, description="Of each run.")
-    notify: list[Name] = Field(default=[], max_length=20, description="Names of channels that are told of the end.")
 
     def new(self) -> NewTemplate:
         """The same, for the repository."""
-        return NewTemplate(self.name, self.options.to_json(), self.description, self.notify)
+        return NewTemplate(self.name, self.options.to_json(), self.description)
 
 
 class TemplateOut(BaseModel):
@@ -40,7 +39,6 @@ class TemplateOut(BaseModel):
     name: str
     description: str | None
     options: dict[str, Any]
-    notify: list[str]
     created_at: datetime
     updated_at: datetime
 

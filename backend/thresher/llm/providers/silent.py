@@ -17,7 +17,7 @@ class SilentClient:
     model: str
     price: Price | None
     leaves_machine: bool = True
-    takes_batches: bool = False
+    takes_batches: bool = True
     fallbacks: tuple[str, ...] = ()
 
     @property

@@ -146,7 +146,10 @@ class _Connection:
         try:
             self._perform()
         except pycurl.error as error:
-            raise self._explained(error, template.address, timeout).in_own_words() from error
+            explained = self._explained(error, template.address, timeout).in_own_words()
+            if isinstance(explained, TransientLLMError) and self._curl.getinfo(pycurl.PRETRANSFER_TIME) > 0:
+                explained = explained.sent_unanswered()
+            raise explained from error
         status: int = self._curl.getinfo(pycurl.RESPONSE_CODE)
         return Response(status, _headers(self._lines), b"".join(self._chunks))
 

@@ -91,7 +91,7 @@ def find_key(db: ThreadSafeDatabaseManager, secret: str) -> ApiKey | None:
 
 
 def get_key(db: ThreadSafeDatabaseManager, key_id: str) -> ApiKey | None:
-    """A key by its identifier, valid or not; None where there is none."""
+    """The key with this identifier, valid or not; None where there is none."""
     with db.read() as session:
         row = session.execute(sa.select(*_COLUMNS).where(_key.id == key_id)).one_or_none()
     return None if row is None else _api_key(row)
@@ -121,7 +121,7 @@ def revoke_key(db: ThreadSafeDatabaseManager, key_id: str) -> None:
     revoked = sa.func.coalesce(_key.revoked_at, sa.literal(datetime.now(UTC), _key.revoked_at.type))
     update = _KEYS.update().where(_key.id == key_id).values(revoked_at=revoked)
     if not db.write_with_lock(lambda session: session.connection().execute(update).rowcount):
-        raise NotFound(f"No key is named {key_id!r}; `thresher keys list` lists them.")
+        raise NotFound(f"No key is named {key_id!r}.").with_hint("`thresher keys list` lists them.")
 
 
 def note_use(db: ThreadSafeDatabaseManager, key_id: str, now: datetime) -> None:

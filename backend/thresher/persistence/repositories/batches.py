@@ -15,8 +15,10 @@ from thresher.core.jobs import DocumentStatus
 from thresher.engine.work import ENDED, Counts, NewRun, Priority, RunRequest, RunStatus
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories import run_requests
+from thresher.persistence.repositories.deliveries import Subject, add_deliveries, tell_again
 from thresher.persistence.repositories.run_queue import requeue
 from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.sources import telling_of_lost_source
 from thresher.persistence.repositories.statements import ITEMS, NODE_FACTS, RUNS
 from thresher.persistence.repositories.store import SqlStore
 from thresher.persistence.repositories.workspace_runs import Page, RunProgress
@@ -45,7 +47,10 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """A batch to be. ``options``: of each run, as JSON; ``max_bytes``: of each document that is fetched."""
+    """A batch to be. ``options``: of each run, as JSON; ``max_bytes``: of each document that is fetched.
+
+    ``notify``: names of channels that are told of its end.
+    """
 
     workspace: str
     documents: Sequence[NewDocument]
@@ -55,6 +60,7 @@ class NewBatch:
     name: str | None = None
     template: str | None = None
     schedule_id: str | None = None
+    notify: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +198,7 @@ def add_batch(session: Session, new: NewBatch, now: datetime) -> str:
         for number, document in enumerate(new.documents, 1)
     ]
     connection.execute(DOCUMENTS.insert().inline(), rows)
+    add_deliveries(session, new.workspace, new.notify, now, Subject(batch_id=batch_id))
     return batch_id
 
 
@@ -341,6 +348,9 @@ def begin_run(
     """Stores and queues the run of a document, in one transaction with the document's own end; returns its identifier.
 
     None where the document is no longer held, or its batch was asked to stop meanwhile.
+
+    Raises:
+        NotFound: what was to be read was deleted meanwhile.
     """
 
     def write(session: Session) -> str | None:
@@ -360,7 +370,8 @@ def begin_run(
         connection.execute(update.values(run_id=run_id, error_class=None, error_message=None))
         return run_id
 
-    return db.write_with_lock(write)
+    with telling_of_lost_source(source_id):
+        return db.write_with_lock(write)
 
 
 def fail_document(
@@ -461,15 +472,24 @@ def retry_documents(db: ThreadSafeDatabaseManager, batch_id: str, *, cancelled: 
         connection = session.connection()
         reopened = BATCHES.update().where(_batch.id == batch_id).values(requested=None, finished_at=None)
         connection.execute(reopened)
+        tell_again(session, datetime.now(UTC), Subject(batch_id=batch_id))
         return connection.execute(DOCUMENTS.update().where(chosen).values(fresh)).rowcount
 
     return db.write_with_lock(write)
 
 
-def reopen_batch_of(session: Session, run_id: str) -> None:
-    """A batch whose run goes on has not ended, whatever was said of it."""
+def reopen_batch_of(db: ThreadSafeDatabaseManager, run_id: str) -> None:
+    """A batch whose run goes on has not ended, whatever was said of it: those who were told are told again."""
     mine = sa.select(_document.batch_id).where(_document.run_id == run_id)
-    session.connection().execute(BATCHES.update().where(_batch.id.in_(mine)).values(finished_at=None))
+    ended = sa.select(_batch.id).where(_batch.id.in_(mine), _batch.finished_at.is_not(None))
+
+    def reopen(session: Session) -> None:
+        connection = session.connection()
+        for batch_id in connection.execute(ended).scalars().all():
+            connection.execute(BATCHES.update().where(_batch.id == batch_id).values(finished_at=None))
+            tell_again(session, datetime.now(UTC), Subject(batch_id=batch_id))
+
+    db.write_with_lock(reopen)
 
 
 def runs_of_batch(

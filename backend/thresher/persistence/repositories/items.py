@@ -229,7 +229,7 @@ def _require_items(session: Session, run_id: str, chosen: Chosen) -> None:
         if session.scalar(sa.select(ItemRow.id).where(states, _named(name)).limit(1)) is None:
             state = "failed or cancelled" if chosen.cancelled else "failed"
             hint = f"`thresher dead {run_id}` lists those that failed."
-            raise NotFound(f"Run {run_id} has no {state} node {name!r}; {hint}")
+            raise NotFound(f"Run {run_id} has no {state} node {name!r}.").with_hint(hint)
 
 
 def _meant(run_id: str, chosen: Chosen) -> sa.ColumnElement[bool]:
@@ -273,6 +273,8 @@ def _attempt(row: AttemptRow) -> AttemptRecord:
             row.cost_usd,
             row.cache_hits,
             row.prompt_bytes,
+            row.unsettled_tokens,
+            row.unsettled_cost_usd,
         ),
         error_class=row.error_class,
         error_message=row.error_message,

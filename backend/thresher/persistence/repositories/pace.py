@@ -10,9 +10,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from thresher.persistence.database import ThreadSafeDatabaseManager
-from thresher.persistence.tables import AttemptRow, ItemRow
+from thresher.persistence.tables import ItemRow
 
-LATENCIES_OF = 1_000  # the newest tries
 SLICES = 90  # of a throughput, about
 
 
@@ -33,27 +32,6 @@ class Throughput:
         return sum(found) / max(now.timestamp() - since, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Latencies:
-    """Durations in seconds of the newest tries: so much took half of them, nine tenths, all but a hundredth."""
-
-    tries: int
-    p50: float
-    p90: float
-    p99: float
-
-
-@dataclass(frozen=True, slots=True)
-class SlowTry:
-    """A try that took long."""
-
-    item_id: int
-    key: str
-    seconds: float
-    number: int
-    error_class: str | None
-
-
 def throughput(db: ThreadSafeDatabaseManager, run_id: str) -> Throughput | None:
     """The throughput of a run from its first finished item to the last one; None where none is finished."""
     of_run = (ItemRow.run_id == run_id) & ItemRow.finished_at.is_not(None)
@@ -72,32 +50,3 @@ def throughput(db: ThreadSafeDatabaseManager, run_id: str) -> Throughput | None:
     for place, count in found:
         counts[min(max(int(place), 0), len(counts) - 1)] += count  # databases round fractions of seconds differently
     return Throughput(begin, width, counts)
-
-
-def latencies(db: ThreadSafeDatabaseManager, run_id: str) -> Latencies | None:
-    """The latencies of a run; None where nothing was tried yet."""
-    newest = sa.select(AttemptRow.duration_seconds).where(AttemptRow.run_id == run_id)
-    with db.read() as session:
-        found = sorted(session.scalars(newest.order_by(AttemptRow.id.desc()).limit(LATENCIES_OF)))
-    if not found:
-        return None
-    return Latencies(len(found), *(_quantile(found, share) for share in (0.5, 0.9, 0.99)))
-
-
-def slowest_tries(db: ThreadSafeDatabaseManager, run_id: str, limit: int = 5) -> Sequence[SlowTry]:
-    """The tries of a run that took longest, the slowest first."""
-    columns = (ItemRow.id, ItemRow.key, AttemptRow.duration_seconds, AttemptRow.number, AttemptRow.error_class)
-    query = (
-        sa.select(*columns)
-        .join(ItemRow, ItemRow.id == AttemptRow.item_id)
-        .where(AttemptRow.run_id == run_id)
-        .order_by(AttemptRow.duration_seconds.desc(), AttemptRow.id)
-        .limit(limit)
-    )
-    with db.read() as session:
-        return [SlowTry(*row) for row in session.execute(query)]
-
-
-def _quantile(found: Sequence[float], share: float) -> float:
-    """The smallest value that so much of all values is not above (nearest rank)."""
-    return found[max(math.ceil(share * len(found)) - 1, 0)]

@@ -59,17 +59,18 @@ def withdraw(session: Session, run_id: str, *, is_reopened: bool = False) -> Non
     row = _locked(session, run_id)
     is_cancelled = row.status == RunStatus.CANCELLED.value
     if row.requested == RunRequest.CANCEL and not is_cancelled:
-        raise StateConflict(f"Run {run_id} is being cancelled: wait until `thresher cancel {run_id}` says it is.")
+        hint = f"`thresher cancel {run_id}` waits for that."
+        raise StateConflict(f"Run {run_id} is being cancelled: wait until it is.").with_hint(hint)
     if is_cancelled and not is_reopened:
         hint = f"`thresher retry {run_id} --cancelled` brings its cancelled nodes back."
-        raise StateConflict(f"Run {run_id} is cancelled. {hint}")
+        raise StateConflict(f"Run {run_id} is cancelled.").with_hint(hint)
     reopened = {"status": RunStatus.PAUSED.value, "finished_at": None} if is_cancelled else {}
     _write(session, run_id, requested=None, **reopened)
 
 
 def unknown_run(run_id: str) -> NotFound:
     """The error for an identifier that no run has."""
-    return NotFound(f"No run is named {run_id!r}; `thresher runs` lists them.")
+    return NotFound(f"No run is named {run_id!r}.").with_hint("`thresher runs` lists them.")
 
 
 def _is_due(request: RunRequest, status: RunStatus, *, has_more: bool) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import NotFound
@@ -64,8 +66,39 @@ def get_source(db: ThreadSafeDatabaseManager, source_id: str) -> Source:
     with db.read() as session:
         row = session.execute(sa.select(SOURCES).where(_source.id == source_id)).one_or_none()
     if row is None:
-        raise NotFound(f"No document is named {source_id!r}.")
+        raise unknown_source(source_id)
     return Source(*row)
+
+
+def note_use(db: ThreadSafeDatabaseManager, source_id: str) -> None:
+    """A document is used now.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    used = SOURCES.update().where(_source.id == source_id).values(used_at=datetime.now(UTC))
+    if not db.write_with_lock(lambda session: session.connection().execute(used).rowcount):
+        raise unknown_source(source_id)
+
+
+def unknown_source(source_id: str) -> NotFound:
+    """The error for an identifier that no document has."""
+    return NotFound(f"No document is named {source_id!r}.")
+
+
+@contextmanager
+def telling_of_lost_source(source_id: str | None) -> Iterator[None]:
+    """Around the writing of a run of a document.
+
+    Raises:
+        NotFound: the document was deleted meanwhile.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if source_id is None:
+            raise
+        raise unknown_source(source_id) from error
 
 
 def list_sources(

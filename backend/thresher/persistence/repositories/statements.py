@@ -62,6 +62,7 @@ def _claim() -> sa.Update:
             _item.attributes,
             _item.attempts_started,
             _item.failures,
+            _item.losses,
         )
     )
 
@@ -111,6 +112,7 @@ def insert_new_items(dialect: str) -> sa.Insert:
     return passing_over.returning(_item.id, _item.key)
 
 
+REQUESTED: Final = sa.select(_run.requested).where(_run.id == sa.bindparam("asked_run"))
 INSERT_ATTEMPTS: Final = ATTEMPTS.insert().inline()
 INSERT_NODE_FACTS: Final = NODE_FACTS.insert().inline()
 DELETE_NODE_FACTS: Final = NODE_FACTS.delete().where(NODE_FACTS.c.item_id == sa.bindparam("finished_item"))
@@ -120,6 +122,7 @@ INSERT_PAYLOADS: Final = PAYLOADS.insert().inline()
 DROP_PAYLOADS: Final = PAYLOADS.delete().where(PAYLOADS.c.item_id == sa.bindparam("held_item"))
 GIVEN_BACK: Final = _given_back()
 RELEASE: Final = GIVEN_BACK.where(*_held())
+BEGIN: Final = ITEMS.update().where(*_held()).values(begun=_item.attempts_started)
 RENEW: Final = (
     ITEMS.update().where(_item.lease_owner == sa.bindparam("owner")).values(lease_until=sa.bindparam("until"))
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -35,12 +37,13 @@ from thresher.engine.work import (
     Usage,
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
-from thresher.persistence.prepared import PreparedStatement
+from thresher.persistence.prepared import PreparedLookup, PreparedStatement
 from thresher.persistence.repositories import run_requests
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_queue import enqueue
 from thresher.persistence.repositories.sortable_ids import SortableIds
+from thresher.persistence.repositories.sources import telling_of_lost_source
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
@@ -95,16 +98,26 @@ class SqlStore:
         self._drop_payloads = PreparedStatement(sql.DROP_PAYLOADS, dialect)
         self._insert_attempts = PreparedStatement(sql.INSERT_ATTEMPTS, dialect, _ATTEMPT_COLUMNS)
         self._release = PreparedStatement(sql.RELEASE, dialect)
+        self._begin = PreparedStatement(sql.BEGIN, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
+        self._requested = PreparedLookup(sql.REQUESTED, dialect)
+        self._listening_lock = Lock()  # protects _listening
+        self._listening: dict[str, list[Callable[[RunRequest], None]]] = {}
 
     # Runs
 
     def create_run(self, new: NewRun, *, queued: bool = False) -> Run:
-        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on."""
-        return self.get_run(self._db.write_with_lock(lambda session: self.add_run(session, new, queued=queued)))
+        """Stores a run as pending; ``queued`` in the same transaction, for a server to work on.
+
+        Raises:
+            NotFound: its document was deleted meanwhile.
+        """
+        with telling_of_lost_source(new.source_id):
+            run_id = self._db.write_with_lock(lambda session: self.add_run(session, new, queued=queued))
+        return self.get_run(run_id)
 
     def add_run(self, session: Session, new: NewRun, *, queued: bool = False) -> str:
-        """The same within a unit of the caller's; returns the run's identifier."""
+        """The same within a unit of the caller's, who is ``telling_of_lost_source``; returns the run's identifier."""
         now = self._clock()
         row: dict[str, Any] = {
             "id": self._run_ids.new(now),
@@ -250,6 +263,22 @@ class SqlStore:
             raise run_requests.unknown_run(run_id)
         return None if row[0] is None else RunRequest(row[0])
 
+    @contextmanager
+    def telling_requests(self, run_id: str, tell: Callable[[RunRequest], None]) -> Iterator[None]:
+        """While inside: ``tell`` hears of what the run is asked to do whenever one of its attempts is finished here.
+
+        It is called by the thread that writes, and must be quick.
+        """
+        with self._listening_lock:
+            self._listening.setdefault(run_id, []).append(tell)
+        try:
+            yield
+        finally:
+            with self._listening_lock:
+                self._listening[run_id].remove(tell)
+                if not self._listening[run_id]:
+                    del self._listening[run_id]
+
     def request(self, run_id: str, request: RunRequest) -> Run:
         """Asks a run to pause or to be cancelled; returns it as it is then.
 
@@ -310,10 +339,12 @@ class SqlStore:
 
     # The way of an item
 
-    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int) -> int:
+    def add_items(self, run_id: str, specs: Sequence[ItemSpec], planned: int, at: datetime | None = None) -> int:
         """Stores planned items, ignoring keys the run has already; returns how many were new.
 
-        The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning goes on behind them.
+        ``at``, the moment of a call, tells it from others: what is said twice with the same is as if it was said once,
+        and is answered alike. The run's ``planned`` becomes ``planned`` unless it is larger already, so that planning
+        goes on behind them.
         A run that is asked to cancel gets none of them, and its ``planned`` stays.
 
         Raises:
@@ -322,6 +353,7 @@ class SqlStore:
         if not specs:
             return 0
         further = sa.case((sql.RUNS.c.planned > planned, sql.RUNS.c.planned), else_=planned)
+        moment = at or self._clock()
         is_open = sql.RUNS.c.requested.is_distinct_from(RunRequest.CANCEL.value)
         count = sa.update(sql.RUNS).where(sql.RUNS.c.id == run_id, is_open).values(planned=further)
 
@@ -330,7 +362,8 @@ class SqlStore:
             if connection.execute(count).rowcount != 1:
                 _require_run(session, run_id)
                 return 0
-            return self._insert_items(connection, run_id, specs, parent_id=None)
+            added = self._insert_items(connection, run_id, specs, moment)
+            return added if at is None or added == len(specs) else _added_at(connection, run_id, specs, at)
 
         return self._db.write_with_lock(insert)
 
@@ -365,11 +398,21 @@ class SqlStore:
                     attempt=row[6],
                     failures=row[7],
                     owner=owner,
+                    losses=row[8],
                 )
                 for row in sorted(rows, key=lambda row: (row[2], row[0]))
             ]
 
         return self._db.write_with_lock(lease_rows)
+
+    def begin(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Writes that work on items begins which were lost before; returns those that are still held."""
+
+        def mark(session: Session) -> list[Claim]:
+            connection = session.connection()
+            return [claim for claim in claims if self._begin.execute(connection, [_held(claim)])]
+
+        return self._db.write_with_lock(mark)
 
     def finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt in one transaction; False, with nothing written, where the lease was lost.
@@ -380,6 +423,18 @@ class SqlStore:
             StorageFailed: the database can no longer be written.
         """
         return self._db.write_batched(self._finish_many, completion)
+
+    def is_written(self, completion: Completion) -> bool:
+        """Whether this very end of an attempt is stored: for those who were not told what became of ``finish``."""
+        attempt, record = sql.ATTEMPTS.c, completion.attempt
+        query = sa.select(attempt.id).where(
+            attempt.item_id == completion.claim.item_id,
+            attempt.number == record.number,
+            attempt.status == record.status.value,
+            attempt.started_at == record.started_at,
+        )
+        with self._db.read() as session:
+            return session.execute(query).first() is not None
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""
@@ -404,8 +459,10 @@ class SqlStore:
     def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
-        Each gets an attempt LOST. An item lost ``max_losses`` times is dead with class ``WorkerLost``, and is not
-        counted. ``is_dead`` is called outside of any transaction.
+        Each that may have been begun gets an attempt LOST. An item whose work had begun when it was lost for the
+        ``max_losses``-th time is dead with class ``WorkerLost``, and is not counted. An item that was lost before and
+        only waited this time (no ``begin``) is as if it had not been claimed. ``is_dead`` is called outside of any
+        transaction.
         """
         running = (ItemRow.run_id == run_id) & (ItemRow.status == ItemStatus.RUNNING.value)
         with self._db.read() as session:
@@ -416,9 +473,9 @@ class SqlStore:
 
         def put_back(session: Session) -> int:
             items = session.scalars(lost.with_for_update(skip_locked=True)).all()
-            attempts = [_lost_attempt(item, now) for item in items]
+            attempts = [_lost_attempt(item, now) for item in items if _may_have_begun(item)]
             for item in items:
-                _lose(item, max_losses, now)
+                _put_back(item, max_losses, now)
             self._insert_attempts.execute(session.connection(), attempts)
             return sum(item.status == ItemStatus.PENDING for item in items)
 
@@ -434,10 +491,21 @@ class SqlStore:
         self._write_records(connection, completions)
         for completion in completions:
             if completion.outcome.children:
-                claim = completion.claim
-                self._insert_items(connection, claim.run_id, completion.outcome.children, parent_id=claim.item_id)
+                claim, now = completion.claim, self._clock()
+                self._insert_items(connection, claim.run_id, completion.outcome.children, now, claim.item_id)
         self._write_attachments(connection, completions)  # last: other processes may be writing the same rows
+        if self._listening:
+            self._tell_requests(connection, {completion.claim.run_id for completion in completions})
         return [True] * len(completions)
+
+    def _tell_requests(self, connection: sa.Connection, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            with self._listening_lock:
+                told = tuple(self._listening.get(run_id, ()))
+            request = self._requested.execute(connection, run_id) if told else None
+            if request is not None:
+                for tell in told:
+                    tell(RunRequest(request))
 
     def _end_attempts(self, connection: sa.Connection, completions: Sequence[Completion]) -> bool:
         """Writes the items' new states; False where one of them is no longer held."""
@@ -474,10 +542,14 @@ class SqlStore:
             raise PermanentError(f"Nobody writes the records of kind {kind!r}.")
 
     def _insert_items(
-        self, connection: sa.Connection, run_id: str, specs: Sequence[ItemSpec], parent_id: int | None
+        self,
+        connection: sa.Connection,
+        run_id: str,
+        specs: Sequence[ItemSpec],
+        now: datetime,
+        parent_id: int | None = None,
     ) -> int:
         """Writes those items, with their payloads, whose keys the run does not have yet; returns how many."""
-        now = self._clock()
         rows = [_new_row(run_id, spec, parent_id, now) for spec in specs]
         new = connection.execute(self._insert_new_items, rows).all()
         payloads = {spec.key: self._payload(spec) for spec in reversed(specs)}  # of specs of one key the first counts
@@ -520,9 +592,10 @@ class SqlStore:
         with self._db.read() as session:
             summed: Any = session.execute(sums).one()
             by_class: dict[str, int] = dict(session.execute(errors).all())
-        requests, prompt, completion, cached, seconds, cost, hits, size, attempts, priced = summed
+        requests, prompt, completion, cached, seconds, cost, hits, size, *unsettled, attempts, priced = summed
         known_cost = float(cost) if priced == attempts else None
-        usage = Usage(int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
+        counted = (int(requests), int(prompt), int(completion), int(cached), known_cost, int(hits), int(size))
+        usage = Usage(*counted, int(unsettled[0]), float(unsettled[1]))
         return Totals(usage, float(seconds), attempts, by_class)
 
     def next_due(self, run_id: str) -> datetime | None:
@@ -550,6 +623,8 @@ _SUMMED = (
     "cost_usd",
     "cache_hits",
     "prompt_bytes",
+    "unsettled_tokens",
+    "unsettled_cost_usd",
 )
 
 
@@ -595,6 +670,13 @@ def _new_row(run_id: str, spec: ItemSpec, parent_id: int | None, now: datetime) 
     }
 
 
+def _added_at(connection: sa.Connection, run_id: str, specs: Sequence[ItemSpec], moment: datetime) -> int:
+    """How many of these items one call has added, the first time that it was made."""
+    item = sql.ITEMS.c
+    by_call = (item.run_id == run_id) & (item.created_at == moment) & item.key.in_([spec.key for spec in specs])
+    return connection.execute(sa.select(sa.func.count()).where(by_call)).scalar_one()
+
+
 def _held(claim: Claim) -> dict[str, Any]:
     return {"held_item": claim.item_id, "held_by": claim.owner, "held_attempt": claim.attempt}
 
@@ -635,6 +717,8 @@ def _attempt_row(claim: Claim, attempt: AttemptRecord) -> dict[str, Any]:
         "cost_usd": usage.cost_usd,
         "cache_hits": usage.cache_hits,
         "prompt_bytes": usage.prompt_bytes,
+        "unsettled_tokens": usage.unsettled_tokens,
+        "unsettled_cost_usd": usage.unsettled_cost_usd,
     }
 
 
@@ -664,9 +748,21 @@ def _lost_attempt(item: ItemRow, now: datetime) -> dict[str, Any]:
     return _attempt_row(claim, record)
 
 
-def _lose(item: ItemRow, max_losses: int, now: datetime) -> None:
-    item.losses += 1
-    is_dead = item.losses >= max_losses
+def _may_have_begun(item: ItemRow) -> bool:
+    """Of an item that was never lost nobody wrote whether work on it began; from then on it is written."""
+    return item.losses == 0 or _had_begun(item)
+
+
+def _had_begun(item: ItemRow) -> bool:
+    return item.begun == item.attempts_started
+
+
+def _put_back(item: ItemRow, max_losses: int, now: datetime) -> None:
+    """Makes a lost item pending again, or dead: never for a process of which it is unknown whether it was in it."""
+    may_have_begun, had_begun = _may_have_begun(item), _had_begun(item)
+    item.losses += may_have_begun
+    item.attempts_started -= not may_have_begun
+    is_dead = had_begun and item.losses >= max_losses
     item.status = (ItemStatus.DEAD if is_dead else ItemStatus.PENDING).value
     item.lease_owner = item.lease_until = item.next_attempt_at = None
     if is_dead:

@@ -22,12 +22,11 @@ _ids = SortableIds("t")
 
 @dataclass(frozen=True, slots=True)
 class NewTemplate:
-    """A template to be. ``options`` as JSON; ``notify``: names of channels."""
+    """A template to be. ``options`` as JSON."""
 
     name: str
     options: Mapping[str, Any]
     description: str | None = None
-    notify: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,6 @@ class Template:
     name: str
     description: str | None
     options: Mapping[str, Any]
-    notify: Sequence[str]
     created_at: datetime
     updated_at: datetime
 
@@ -112,8 +110,7 @@ def delete_template(db: ThreadSafeDatabaseManager, template: Template) -> None:
 
 
 def _values(new: NewTemplate) -> dict[str, Any]:
-    named = ("name", "description", "options")
-    return {**{name: getattr(new, name) for name in named}, "notify": list(new.notify)}
+    return {name: getattr(new, name) for name in ("name", "description", "options")}
 
 
 def _taken(new: NewTemplate) -> StateConflict:

@@ -18,7 +18,7 @@ from thresher.operations.sources import find_source, keep_source
 from thresher.operations.uploads import Intake, received
 from thresher.persistence.repositories.sources import Source, list_sources
 from thresher.web.choices import Choices, How, indented
-from thresher.web.deps import FormDep, ServiceDep, VisitDep, Visitor, Writer, check_token, refuse_cross_site
+from thresher.web.deps import FormDep, ServiceDep, VisitDep, Visitor, Writer, check_token
 from thresher.web.rendering import redirect, render
 
 router = APIRouter()
@@ -51,7 +51,6 @@ def show_start(request: Request, service: ServiceDep, visitor: Visitor) -> Respo
 @router.post("/documents")
 async def upload_document(request: Request, service: ServiceDep, writer: Writer, visit: VisitDep) -> Response:
     """Keeps a document and shows what it is."""
-    refuse_cross_site(request)
     most = (writer.key and writer.key.max_upload_bytes) or service.settings.max_upload_bytes
     async with received(request, Intake(service.files, most, make_limits(service.settings))) as upload:
         check_token(request, visit, upload.fields)

@@ -7,20 +7,20 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
-from thresher.bootstrap import Service
 from thresher.engine.work import ENDED, RunRequest, RunStatus
 from thresher.operations import runs
 from thresher.operations.pictures import Picture, picture_of
 from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.workspace_runs import Page, RunFilter, list_runs, progress_of
-from thresher.web.deps import FormDep, RunToChange, ServiceDep, Visitor
-from thresher.web.rendering import number, redirect, render
+from thresher.web.deps import FormDep, RunDep, RunToChange, ServiceDep, Visitor, get_tickets
+from thresher.web.rendering import redirect, render
 
 router = APIRouter()
 
 PAGE = 50  # runs
-LIVE_EVERY, REST_EVERY = 1_000, 5_000  # ms between two looks at a run that goes on, that rests
+LIVE_EVERY, REST_EVERY = 1_000, 5_000  # ms between two looks at a run that goes on (news come sooner), that rests
 TABS = {
     "all": frozenset[RunStatus](),
     "open": frozenset(RunStatus) - ENDED,
@@ -61,17 +61,20 @@ def show_run(request: Request, service: ServiceDep, visitor: Visitor, run_id: st
     """A run, as it is now; only what changes where a part of the page asks."""
     picture = picture_of(service, run_id, visitor.workspace)
     template = "_run.html" if request.headers.get("hx-request") else "run.html"
-    return render(request, template, **_shown(service, picture))
+    return render(request, template, **_shown(picture))
 
 
-def _shown(service: Service, picture: Picture) -> dict[str, Any]:
+def _shown(picture: Picture) -> dict[str, Any]:
     every = (LIVE_EVERY if picture.is_live else REST_EVERY) if picture.run.status not in ENDED else None
     series = None if picture.throughput is None else asdict(picture.throughput)
-    settings = service.settings
-    wanted = ((settings.requests_per_minute, "requests"), (settings.tokens_per_minute, "tokens"))
-    limits = [f"{number(most)} {what} a minute" for most, what in wanted if most is not None]
-    shown = {"picture": picture, "run": picture.run, "result": picture.result}
-    return {**shown, "every": every, "series": series, "limits": limits}
+    return {"picture": picture, "run": picture.run, "result": picture.result, "every": every, "series": series}
+
+
+@router.get("/runs/{run_id}/news")
+def follow_run(request: Request, run: RunDep, visitor: Visitor) -> Response:
+    """Sends an EventSource to the events of the run, with a ticket: it can send no key, and comes here each time."""
+    ticket = get_tickets(request).issue(visitor)
+    return RedirectResponse(f"/api/v1/runs/{run.run_id}/events?token={ticket.token}", 307)
 
 
 @router.post("/runs/{run_id}/pause")

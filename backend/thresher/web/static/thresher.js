@@ -3,6 +3,7 @@
 
 const LOOK_EVERY = 2000; // ms between two looks, where the part says nothing else; a slow server is asked less often
 const LOOK_SHARE = 9; // ... so that looking takes a tenth of the time
+const SOONEST = 250; // ms between two looks because of news
 const RETRY_EVERY = 2000; // ms, while the server does not answer
 
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -17,13 +18,26 @@ function localTimes(root) {
 }
 
 // -- parts that stay up to date: <div id data-live="address of the same part"> -----------------------------------------
-// The one place that decides when to look. `thresher:news` on the part makes it look at once.
+// The one place that decides when to look: every so often, and soon after the server has told that there is news
+// (data-news: server-sent events), which it does within milliseconds.
 
 class Live {
   constructor(id) {
     this.id = id;
     this.timer = 0;
     this.isLooking = false;
+    this.lookedAt = 0;
+    this.news = null;
+  }
+
+  listen() {
+    const address = this.element?.dataset.news;
+    if (!address || document.hidden) { this.news?.close(); this.news = null; return; }
+    if (this.news && this.news.readyState !== EventSource.CLOSED) return;
+    this.news = new EventSource(address);
+    const soon = () => this.after(Math.max(0, SOONEST - (performance.now() - this.lookedAt)));
+    this.news.addEventListener("progress", soon);
+    this.news.addEventListener("finished", () => { this.news.close(); soon(); });
   }
 
   get element() { return document.getElementById(this.id); }
@@ -41,6 +55,7 @@ class Live {
     if (document.hidden) return; // visibilitychange looks again
     this.isLooking = true;
     const began = performance.now();
+    this.lookedAt = began;
     try {
       const answer = await fetch(address, { headers: { "HX-Request": "true" }, credentials: "same-origin" });
       if (answer.headers.get("HX-Redirect")) { location.assign(answer.headers.get("HX-Redirect")); return; }
@@ -48,6 +63,7 @@ class Live {
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       await this.show(await answer.text());
       offline(false);
+      this.listen();
       this.after(Math.max(this.every, LOOK_SHARE * (performance.now() - began)));
     } catch {
       offline(true);
@@ -74,13 +90,13 @@ function startLives() {
     if (lives.has(part.id)) continue;
     const live = new Live(part.id);
     lives.set(part.id, live);
-    part.addEventListener("thresher:news", () => live.look());
+    live.listen();
     live.after(live.every);
   }
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) for (const live of lives.values()) live.look();
+  for (const live of lives.values()) { live.listen(); if (!document.hidden) live.look(); }
 });
 
 // -- forms --------------------------------------------------------------------------------------------------------------

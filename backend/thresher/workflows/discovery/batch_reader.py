@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from thresher.core.errors import AnswerTruncated, NotAnswered
 from thresher.engine.batch import JointContext, shares
 from thresher.engine.ports import AttemptContext
-from thresher.engine.work import Claim, Usage
+from thresher.engine.work import Claim, ItemSpec, Usage
 from thresher.llm.cache import AnswerCache
 from thresher.llm.client import ModelRequest, estimated_tokens
 from thresher.llm.grounding import read_as_written, scalars, written
@@ -42,6 +42,28 @@ class BatchLimits:
 
     max_items: int = 20
     max_tokens: int = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class PromptGroup:
+    """Nodes that go together, each with what would be asked about it alone; None where nothing would be.
+
+    ``in_batch``: under which question the answer to each is kept that comes from a batch. ``together`` makes the one
+    request about some of them, by their places.
+    """
+
+    members: Sequence[tuple[ItemSpec, ModelRequest | None]]
+    in_batch: Callable[[int], ModelRequest]
+    together: Callable[[Sequence[int]], ModelRequest]
+
+    @classmethod
+    def skipped(cls, spec: ItemSpec) -> PromptGroup:
+        """Nothing is asked about it."""
+
+        def nothing(_: object) -> NoReturn:
+            raise LookupError(f"nothing is asked about {spec.key}")
+
+        return cls([(spec, None)], nothing, nothing)
 
 
 class BatchReader:
@@ -87,6 +109,20 @@ class BatchReader:
         """How many may go together with this one: who has failed in company is soon tried alone."""
         return self._limits.max_items >> (2 * claim.failures)
 
+    def prompts(self, specs: Sequence[ItemSpec], nodes: Sequence[Node]) -> PromptGroup:
+        """What would be asked about a group of planned items, whose nodes these are."""
+        seen = [self._reader.see(node) for node in nodes]
+        alone = [self._reader.request(one) if one.evidence.leaves else None for one in seen]
+        members = list(zip(specs, alone, strict=True))
+        if len(seen) == 1:
+            request = self._reader.request(seen[0])
+            return PromptGroup(members, lambda _: request, lambda _: request)
+        return PromptGroup(
+            members,
+            in_batch=lambda place: self._question(seen[place]),
+            together=lambda places: self._request([seen[place] for place in places]),
+        )
+
     # -- reading --------------------------------------------------------------------------------------------
 
     def read(self, nodes: Sequence[Node], contexts: Sequence[AttemptContext]) -> list[NodeFact | Exception]:
@@ -108,11 +144,26 @@ class BatchReader:
                 asked[place] = seen
             else:
                 results[place] = known
-        if asked:
-            found = self._ask(list(asked.values()), [contexts[place] for place in asked])
-            for place, result in zip(asked, found, strict=True):
+        first = self._first_of_equals(asked)
+        if first:
+            found = self._ask([asked[place] for place in first], [contexts[place] for place in first])
+            for place, result in zip(first, found, strict=True):
                 results[place] = result
+        for place in asked.keys() - set(first):  # their answer is known by now, or was left out for them all
+            results[place] = self._known_by_now(asked[place], contexts[place])
         return results
+
+    def _known_by_now(self, seen: Seen, context: AttemptContext) -> NodeFact | Exception:
+        try:
+            return self._known(seen, context) or NotAnswered(LEFT_OUT)
+        except Exception as error:  # noqa: BLE001 # its class decides
+            return error
+
+    def _first_of_equals(self, asked: Mapping[int, Seen]) -> list[int]:
+        """The places to ask about: where answers are kept, of equal subtrees the first one only."""
+        if self._cache is None:
+            return list(asked)
+        return list({seen.sent: place for place, seen in reversed(list(asked.items()))}.values())[::-1]
 
     def _ask(self, seen: Sequence[Seen], contexts: Sequence[AttemptContext]) -> list[NodeFact | Exception]:
         weights, usage = [len(one.sent) for one in seen], Usage()

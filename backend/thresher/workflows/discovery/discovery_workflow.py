@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,7 +14,7 @@ from thresher.core.errors import AnswerTruncated, NothingMatched, PromptTooLong,
 from thresher.engine.ports import AttemptContext
 from thresher.engine.work import Claim, ItemSpec, Mode, NewRun, Outcome, Run
 from thresher.llm.client import ModelRequest
-from thresher.workflows.discovery.batch_reader import BatchLimits, BatchReader
+from thresher.workflows.discovery.batch_reader import BatchLimits, BatchReader, PromptGroup
 from thresher.workflows.discovery.configurations import NodeConfiguration, applicable
 from thresher.workflows.discovery.node_facts import NodeFact
 from thresher.workflows.discovery.node_reader import Node, NodeReader
@@ -212,6 +213,19 @@ class DiscoveryWorkflow:
             skipped = spec.skip_reason is not None
             yield spec, None if skipped else self._reader(_path(spec), run).question(_node(spec))
 
+    def prompt_groups(self, run: Run, window: int) -> Iterator[PromptGroup]:
+        """The same for nodes that are asked about together: packed as they are where ``window`` of them are claimed."""
+        planned = self.plan(run)
+        while specs := list(islice(planned, window)):
+            by_key = {spec.key: spec for spec in specs}
+            for spec in specs:
+                if spec.skip_reason is not None:
+                    yield PromptGroup.skipped(spec)
+            open_ones = [_claim(spec, run) for spec in specs if spec.skip_reason is None]
+            for group in self.batches(open_ones, run):
+                reader = self._batch_reader(_path(group[0]), run)
+                yield reader.prompts([by_key[claim.key] for claim in group], [_node(claim) for claim in group])
+
     def process(self, claim: Claim, context: AttemptContext) -> Outcome:
         """Reads one subtree; one that is too large for the model's answer becomes several."""
         node = _node(claim)
@@ -328,6 +342,11 @@ def _spec(subtree: Subtree, disabled: frozenset[str] | set[str]) -> ItemSpec:
 
 def _path(claim: Claim | ItemSpec) -> str:
     return str(claim.attributes.get("path", ""))
+
+
+def _claim(spec: ItemSpec, run: Run) -> Claim:
+    """A planned item as if it was claimed for the first time."""
+    return Claim(0, run.run_id, KIND, spec.key, spec.position, spec.stage, spec.payload, spec.attributes, 1, 0, "")
 
 
 def _outcome(fact: NodeFact) -> Outcome:

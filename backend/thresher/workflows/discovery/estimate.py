@@ -21,6 +21,7 @@ from thresher.llm.prices import Price
 from thresher.llm.providers.structural import StructuralClient
 from thresher.llm.spending import prompt_bytes
 from thresher.persistence.repositories.costs import Experience
+from thresher.workflows.discovery.batch_reader import PromptGroup
 
 BYTES_PER_TOKEN = (4.5, 3.5, 2.5)  # few tokens, as expected, many
 ANSWER_FACTORS = (0.5, 1.0, 2.0)  # of the structural reading
@@ -28,7 +29,7 @@ LEARNED_PROMPT_FACTORS = (0.9, 1.0, 1.1)
 LEARNED_FACTORS = (0.75, 1.0, 1.25)  # of answers and times
 LARGEST_SHOWN = 5
 REMEMBERED_KEYS = 250_000  # of prompts, to see which are equal; further ones are taken to be new
-_COUNTED = ("nodes", "skipped", "silent", "cached", "repeated", "prompt_bytes", "answer_bytes")
+_COUNTED = ("nodes", "skipped", "silent", "cached", "repeated", "requests", "prompt_bytes", "answer_bytes")
 
 Prompts = Iterable[tuple[ItemSpec, ModelRequest | None]]
 
@@ -46,7 +47,8 @@ class PlanSize:
     """The nodes of a plan and the bytes of what would be asked; answers as long as the structural reading.
 
     ``silent`` nodes hold nothing to read, ``cached`` ones are answered by the cache, ``repeated`` ones by the answer
-    to an equal node. ``largest``: bytes of a prompt and key of its node.
+    to an equal node. ``requests``: fewer than nodes that are ``asked`` about where several go together.
+    ``largest``: bytes of a prompt about a node alone, and its key.
     """
 
     nodes: int = 0
@@ -54,6 +56,7 @@ class PlanSize:
     silent: int = 0
     cached: int = 0
     repeated: int = 0
+    requests: int = 0
     prompt_bytes: int = 0
     answer_bytes: int = 0
     largest: tuple[tuple[int, str], ...] = ()
@@ -140,32 +143,54 @@ class _Measuring:
     reader: StructuralClient = field(default_factory=StructuralClient)
 
     def add(self, spec: ItemSpec, request: ModelRequest | None) -> None:
+        if self._is_asked(spec, request, request) and request is not None:
+            self._send(request)
+
+    def add_group(self, group: PromptGroup) -> None:
+        asked = [
+            place
+            for place, (spec, request) in enumerate(group.members)
+            if self._is_asked(spec, request, None if request is None else group.in_batch(place))
+        ]
+        if asked:
+            self._send(group.together(asked))
+
+    def _send(self, request: ModelRequest) -> None:
+        self.counts["requests"] += 1
+        self.counts["prompt_bytes"] += prompt_bytes(request)
+
+    def _is_asked(self, spec: ItemSpec, request: ModelRequest | None, kept_as: ModelRequest | None) -> bool:
+        """Counts a node, and what is answered about it if it is asked about."""
         self.counts["nodes"] += 1
-        kind = self._kind(spec, request)
-        if kind is not None or request is None:
-            self.counts[kind or "silent"] += 1
-            return
-        size = prompt_bytes(request)
-        self.counts["prompt_bytes"] += size
+        if spec.skip_reason is not None or request is None or kept_as is None:
+            self.counts["silent" if spec.skip_reason is None else "skipped"] += 1
+            return False
+        kind = self._known_as(request, kept_as)
+        if kind is not None:
+            self.counts[kind] += 1
+            return False
         self.counts["answer_bytes"] += self._answer_bytes(request)
-        heapq.heappush(self.largest, (size, spec.key))
+        heapq.heappush(self.largest, (prompt_bytes(request), spec.key))
         if len(self.largest) > LARGEST_SHOWN:
             heapq.heappop(self.largest)
+        return True
 
-    def _kind(self, spec: ItemSpec, request: ModelRequest | None) -> str | None:
+    def _known_as(self, request: ModelRequest, kept_as: ModelRequest) -> str | None:
         """Why the model is not asked about a node; None where it is."""
-        if spec.skip_reason is not None:
-            return "skipped"
-        if request is None:
-            return "silent"
         if self.known is None:
             return None
-        key = self.known.key_of(request)
+        key = self.known.key_of(kept_as)
         if key in self.seen:
             return "repeated"
         if len(self.seen) < REMEMBERED_KEYS:
             self.seen.add(key)
-        return "cached" if self.known.holds(key) else None
+        keys = [key] if kept_as is request else [self.known.key_of(request), key]
+        return "cached" if any(self.known.holds(each) for each in keys) else None
+
+    @property
+    def size(self) -> PlanSize:
+        values: dict[str, Any] = {**self.counts, "largest": tuple(sorted(self.largest, reverse=True))}
+        return PlanSize(**values)
 
     def _answer_bytes(self, request: ModelRequest) -> int:
         with suppress(PermanentLLMError):
@@ -179,8 +204,15 @@ def measure(prompts: Prompts, known: KnownAnswers | None = None) -> PlanSize:
     measuring = _Measuring(known)
     for spec, request in prompts:
         measuring.add(spec, request)
-    values: dict[str, Any] = {**measuring.counts, "largest": tuple(sorted(measuring.largest, reverse=True))}
-    return PlanSize(**values)
+    return measuring.size
+
+
+def measure_groups(groups: Iterable[PromptGroup], known: KnownAnswers | None = None) -> PlanSize:
+    """The same for nodes that are asked about together."""
+    measuring = _Measuring(known)
+    for group in groups:
+        measuring.add_group(group)
+    return measuring.size
 
 
 def estimate(size: PlanSize, experience: Experience | None, price: Price | None, pace: Pace) -> Estimate:
@@ -199,9 +231,9 @@ def _scaled(amount: float, factors: Iterable[float]) -> Range:
 
 
 def _requests(size: PlanSize, experience: Experience | None) -> Range:
-    """One for each node, and those that earlier runs needed beyond that."""
+    """Those of the plan, and what earlier runs needed beyond one for each node."""
     per_node = max(experience.requests_per_node, 1.0) if experience is not None else 1.0
-    return Range(size.asked, round(size.asked * per_node), round(size.asked * (2 * per_node - 1)))
+    return Range(size.requests, round(size.requests * per_node), round(size.requests * (2 * per_node - 1)))
 
 
 def _prompt_tokens(size: PlanSize, experience: Experience | None) -> Range:
@@ -225,7 +257,7 @@ def _seconds(size: PlanSize, experience: Experience | None, pace: Pace, taken: t
     at_limit = 60 * max(limits, default=0.0)
     if experience is None:
         return Range(at_limit, at_limit, at_limit) if limits else None
-    side_by_side = size.asked * experience.seconds_per_node / max(min(pace.workers, size.asked), 1)
+    side_by_side = size.asked * experience.seconds_per_node / max(min(pace.workers, size.requests), 1)
     return _scaled(side_by_side, LEARNED_FACTORS).at_least(at_limit)
 
 

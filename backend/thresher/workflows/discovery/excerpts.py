@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -117,8 +117,10 @@ class _Reader:
     def _on_end(self, index: int) -> None:
         self._reach(index)
         element = self._open.pop()
-        tag = TAG.match(self._element, index)
-        end = max(tag.end() if tag else index, element.tag_end)
+        end = element.tag_end
+        if not self._element.endswith(b"/>", 0, end):  # else the parser stands behind its only tag already
+            tag = TAG.match(self._element, index)
+            end = tag.end() if tag else len(self._element)
         path = self._wanted.get(element.path, {}).get("")
         if path is not None and path in self._unfinished:
             self.found.setdefault(path, (self._unfinished.pop(path), end))
@@ -128,7 +130,9 @@ def _by_element(paths: Collection[str]) -> Mapping[_Path, Mapping[str, str]]:
     """Steps of an element -> attribute (empty: the element itself) -> the path that means it."""
     wanted: dict[_Path, dict[str, str]] = {}
     for path in paths:
-        steps = tuple(_steps(path))
+        steps = _steps(path)
+        if steps is None:
+            continue
         attribute = ""
         if steps and steps[-1][0].startswith("@"):
             attribute, steps = steps[-1][0][1:], steps[:-1]
@@ -136,10 +140,12 @@ def _by_element(paths: Collection[str]) -> Mapping[_Path, Mapping[str, str]]:
     return wanted
 
 
-def _steps(path: str) -> Iterator[tuple[str, int]]:
-    for step in path.split("/"):
-        if step not in {"", "."} and (found := _STEP.fullmatch(step)):
-            yield found[1], int(found[2] or 1)
+def _steps(path: str) -> _Path | None:
+    """Names and numbers; None where it is no path of a fact (a model may have named anything)."""
+    if path == ".":
+        return ()
+    found = [_STEP.fullmatch(step) for step in path.split("/")]
+    return None if None in found else tuple((step[1], int(step[2] or 1)) for step in found if step)
 
 
 def _local(name: str) -> str:

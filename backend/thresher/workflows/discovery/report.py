@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from thresher.engine.budget import Budget, Spending
+from thresher.engine.budget import Budget
 from thresher.engine.ports import Store
 from thresher.engine.work import JsonValue, Run, RunReport, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
@@ -79,11 +79,12 @@ def summarize(
 
 
 def _budget(budget: Budget | None, usage: Usage) -> dict[str, Any]:
-    """``budget`` and, in its unit, ``spent``; both null without a budget."""
+    """``budget`` and, in its unit, ``spent`` and ``spent_at_most``; all null without a budget."""
     if budget is None:
-        return {"budget": None, "spent": None}
-    spent = budget.spent_of(Spending(usage.prompt_tokens + usage.completion_tokens, usage.cost_usd))
+        return {"budget": None, "spent": None, "spent_at_most": None}
+    amounts = {"spent": usage.spent, "spent_at_most": usage.spent_at_most}
+    spent = {name: budget.spent_of(amount) for name, amount in amounts.items()}
     return {
         "budget": {"amount": float(budget.amount), "unit": budget.unit.value},
-        "spent": None if spent is None else round(spent, 6),
+        **{name: None if amount is None else round(amount, 6) for name, amount in spent.items()},
     }

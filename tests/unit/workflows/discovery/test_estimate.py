@@ -18,7 +18,7 @@ from thresher.workflows.discovery.estimate import KnownAnswers, Pace, PlanSize, 
 
 SCHEMA = ResponseSchema.of_model(NodeAnswer)
 PRICE = Price(input=1.0, cached_input=0.5, output=4.0)
-SIZE = PlanSize(nodes=10, prompt_bytes=35_000, answer_bytes=3_500)
+SIZE = PlanSize(nodes=10, requests=10, prompt_bytes=35_000, answer_bytes=3_500)
 LEARNED = Experience(
     nodes=50, tokens_per_byte=0.25, requests_per_node=1.2, answer_tokens_per_node=200, seconds_per_node=3
 )
