@@ -39,6 +39,11 @@ class Page:
         assert len(forms) == 1, f"{len(forms)} forms for {action}: {[form.action for form in self.tree.forms]}"
         return forms[0]
 
+    def forms_of_main(self) -> list[html.FormElement]:
+        """The forms of the page itself, without those of its frame."""
+        forms: list[html.FormElement] = self.tree.xpath("//main//form")
+        return forms
+
 
 class Visitor:
     """One browser: it keeps its cookies."""

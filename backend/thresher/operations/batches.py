@@ -13,7 +13,8 @@ from thresher.engine.work import ENDED, RunRequest, RunStatus
 from thresher.integrations.web import check_address, name_of, normalised
 from thresher.operations import runs
 from thresher.operations.run_options import RunOptionsIn
-from thresher.operations.sources import find_source
+from thresher.operations.sources import find_source, keep_source
+from thresher.operations.uploads import Part
 from thresher.persistence.repositories import batches as repository
 from thresher.persistence.repositories.batches import Batch, NewBatch, NewDocument
 from thresher.persistence.repositories.deliveries import check_channels
@@ -77,6 +78,13 @@ def announced(service: Service, wish: BatchWish) -> NewBatch:
         template=template.name if template else None,
         notify=options.notify,
     )
+
+
+def kept_document(service: Service, workspace: str, part: Part) -> NewDocument:
+    """A document that was uploaded, for a batch; one that cannot be used has failed already, and says why."""
+    if part.error is not None:
+        return NewDocument(part.name, error_class=type(part.error).__name__, error_message=str(part.error))
+    return NewDocument(part.name, source_id=keep_source(service, workspace, part.document, part.name).source_id)
 
 
 def checked(service: Service, workspace: str, documents: Sequence[NewDocument]) -> list[NewDocument]:

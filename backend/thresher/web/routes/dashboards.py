@@ -9,6 +9,8 @@ from fastapi import APIRouter, Cookie, Query, Request, Response
 from thresher.engine.work import RunStatus
 from thresher.operations.advice import advice_on
 from thresher.operations.dashboards import UTC_NAME, Dashboard, Span, Step, dashboard
+from thresher.persistence.repositories.deliveries import DeliveryFilter, list_deliveries
+from thresher.persistence.repositories.schedules import upcoming_schedules
 from thresher.web.deps import ServiceDep, Visitor
 from thresher.web.rendering import render
 
@@ -16,6 +18,7 @@ router = APIRouter()
 
 SPANS = {"24 hours": Span.DAY, "7 days": Span.WEEK, "30 days": Span.MONTH, "90 days": Span.QUARTER}
 USUAL = "7 days"
+SHOWN = 6  # schedules, deliveries
 LIVE_EVERY = 30_000  # ms between two looks
 
 Zone = Annotated[str, Cookie(alias="thresher_zone", max_length=64)]
@@ -39,6 +42,8 @@ def show_dashboard(
         "spans": tuple(SPANS),
         "advice_on": advice_on,
         "live_every": LIVE_EVERY,
+        "upcoming": upcoming_schedules(service.db, visitor.workspace, SHOWN),
+        "deliveries": list_deliveries(service.db, visitor.workspace, DeliveryFilter(), SHOWN),
     }
     return render(request, "_dashboard.html" if request.headers.get("hx-request") else "dashboard.html", **context)
 
