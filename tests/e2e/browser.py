@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from server import RunningServer
 
 CHROMIUM = "/usr/bin/chromium"
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-PATIENCE = 20_000  # ms that a browser waits for what a server is about to show
+PATIENCE = 45_000  # ms that a browser waits for what a server is about to show
 _QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -56,6 +56,13 @@ def visiting(browser: Browser, server: RunningServer, **options: Any) -> Iterato
     yield page
     context.close()
     assert broken == []
+
+
+def show(page: Page, address: str) -> None:
+    """Opens a page and waits until its scripts and the parts that it asked for are there."""
+    page.goto(address)
+    expect(page.locator("html[data-ready]")).to_have_count(1, timeout=PATIENCE)
+    expect(page.locator(".htmx-request")).to_have_count(0, timeout=PATIENCE)
 
 
 def serious_issues(page: Page) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from browser import PATIENCE, visiting
+from browser import PATIENCE, show, visiting
 from command import BUNDLED, Thresher
 from playwright.sync_api import Browser, Page, expect
 from server import RunningServer, running_server
@@ -214,8 +214,7 @@ def test_what_documents_hold_stays_text(browser: Browser, server: RunningServer)
             f"/runs/{run_id}/facts/{fact_id[1]}",
             f"/runs/{run_id}/facts?path={SCRIPT}&type={SCRIPT}",
         ):
-            page.goto(address)
-            page.wait_for_load_state("networkidle")
+            show(page, address)
             assert page.evaluate("window.pwned") is None, address
             assert page.locator("img, main script").count() == 0, address
         page.goto(f"/runs/{run_id}/facts/{fact_id[1]}")

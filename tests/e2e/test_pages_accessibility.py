@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from browser import serious_issues, visiting
+from browser import serious_issues, show, visiting
 from command import Thresher
 from page_tour import Tour, toured
 from playwright.sync_api import Browser
@@ -22,14 +22,12 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
 def test_axe_finds_no_serious_issue(browser: Browser, tour: Tour, scheme: Literal["light", "dark"]) -> None:
     with visiting(browser, tour.server, color_scheme=scheme) as page:
         for name, address in tour.pages.items():
-            page.goto(address)
-            page.wait_for_load_state("networkidle")
+            show(page, address)
             assert serious_issues(page) == [], name
 
 
 def test_no_page_is_wider_than_a_phone(browser: Browser, tour: Tour) -> None:
     with visiting(browser, tour.server, viewport={"width": 360, "height": 740}) as page:
         for name, address in tour.pages.items():
-            page.goto(address)
-            page.wait_for_load_state("networkidle")
+            show(page, address)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, name

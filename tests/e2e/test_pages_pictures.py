@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import visiting
+from browser import show, visiting
 from command import Thresher
 from page_tour import toured
 from playwright.sync_api import Browser
@@ -30,8 +30,7 @@ def test_pictures_are_made_of_every_page(browser: Browser, thresher: Thresher) -
         for view, options in VIEWS.items():
             with visiting(browser, tour.server, **options) as page:
                 for name, address in tour.pages.items():
-                    page.goto(address)
-                    page.wait_for_load_state("networkidle")
+                    show(page, address)
                     place = folder / f"{name}-{view}.png"
                     page.screenshot(path=place)
                     assert place.stat().st_size < LARGEST, place

@@ -10,8 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from thresher.api.defects import Defects
-from thresher.api.error_handlers import add_error_handlers
+from thresher.api.error_handlers import add_error_handlers, answer_to_defect
 from thresher.api.progress import BatchOf, Board
 from thresher.api.routes import (
     batches,
@@ -32,6 +31,7 @@ from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
+from thresher.operations.defects import Defects
 from thresher.operations.tickets import Tickets
 
 # A new noun is a file in routes/ and a line here.
@@ -86,7 +86,7 @@ def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf |
     app.state.tickets = Tickets(service, app.state.doorkeeper)
     app.state.board = Board(service, batch_of)
     add_error_handlers(app)
-    app.add_middleware(Defects)
+    app.add_middleware(Defects, answer=answer_to_defect)
     for router in ROUTERS:
         app.include_router(router)
     _describe_problems(app)

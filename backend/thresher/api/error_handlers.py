@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +49,7 @@ def answer_to(connection: HTTPConnection, error: errors.ThresherError) -> JSONRe
     """The answer for an error that was raised on purpose."""
     problem = problem_of(error)
     if problem is problems.DEFECT:
-        return answer_to_defect(connection, error)
+        raise error
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, errors.MalformedDocument):
@@ -64,11 +63,8 @@ def answer_to(connection: HTTPConnection, error: errors.ThresherError) -> JSONRe
     return problem_response(connection, problem, str(error), more, **headers)
 
 
-def answer_to_defect(connection: HTTPConnection, error: Exception) -> JSONResponse:
-    """Logs a defect, and answers it by a problem with the same ``correlation_id``."""
-    number = secrets.token_hex(8)
-    method = connection.scope.get("method", "WEBSOCKET")
-    log.error("request failed", correlation_id=number, path=connection.url.path, method=method, exc_info=error)
+def answer_to_defect(connection: HTTPConnection, number: str) -> JSONResponse:
+    """Answers a defect by a problem with the ``correlation_id`` that the log has for it."""
     detail = "The request could not be answered because of a defect."
     return problem_response(connection, problems.DEFECT, detail, {"correlation_id": number})
 

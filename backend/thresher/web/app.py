@@ -9,8 +9,9 @@ from starlette.types import Scope
 
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
+from thresher.operations.defects import Defects
 from thresher.operations.tickets import Tickets
-from thresher.web.errors import add_error_pages
+from thresher.web.errors import add_error_pages, answer_to_defect
 from thresher.web.rendering import STATIC
 from thresher.web.routes import (
     batches,
@@ -60,6 +61,7 @@ def create_pages(service: Service, doorkeeper: Doorkeeper, tickets: Tickets) -> 
     app.state.doorkeeper = doorkeeper
     app.state.tickets = tickets
     app.state.visits = VisitBook(secret_in(service.settings.data_dir))
+    app.add_middleware(Defects, answer=answer_to_defect)
     app.add_middleware(SecurityHeaders)
     add_error_pages(app)
     app.mount("/static", _Static(directory=STATIC))

@@ -10,14 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from thresher.core import errors
-from thresher.core.logging import get_logger
 from thresher.operations import problems
 from thresher.operations.problems import Problem, problem_of
 from thresher.web.rendering import redirect, render
-
-log = get_logger(__name__)
 
 _ADVICE: Final = {
     problems.NOT_FOUND: "It may have been deleted, or be of another workspace. The list of runs shows what there is.",
@@ -35,12 +33,11 @@ _CHANGE_IT = "Go back and change what is named above."
 
 
 def add_error_pages(app: FastAPI) -> None:
-    """Answers every error by a page; none by a traceback."""
+    """Answers every error by a page; what is none of ours is left to ``Defects``."""
     app.add_exception_handler(errors.Unauthenticated, _on_stranger)
     app.add_exception_handler(errors.ThresherError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_defect)
 
 
 def error_page(request: Request, problem: Problem, detail: str) -> Response:
@@ -59,7 +56,7 @@ async def _on_stranger(request: Request, _error: Exception) -> Response:
 async def _on_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem is problems.DEFECT:
-        return await _on_defect(request, error)
+        raise error
     response = error_page(request, problem, str(error))
     if isinstance(error, errors.TooManyRequests):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
@@ -79,6 +76,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return error_page(request, problem, detail)
 
 
-async def _on_defect(request: Request, error: Exception) -> Response:
-    log.error("page failed", path=request.url.path, method=request.method, exc_info=error)
-    return error_page(request, problems.DEFECT, "The page could not be made because of a defect.")
+def answer_to_defect(connection: HTTPConnection, number: str) -> Response:
+    """The page of a defect, with the number under which the log has it."""
+    detail = f"The page could not be made because of a defect, which the log of the server has as {number}."
+    return error_page(Request(connection.scope), problems.DEFECT, detail)

@@ -3,7 +3,7 @@
 
 const LOOK_EVERY = 2000; // ms between two looks, where the part says nothing else; a slow server is asked less often
 const LOOK_SHARE = 9; // ... so that looking takes a tenth of the time
-const SOONEST = 250; // ms between two looks because of news
+const SOONEST = 250; // ms between two looks because of news, at least
 const RETRY_EVERY = 2000; // ms, while the server does not answer
 
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -27,6 +27,7 @@ class Live {
     this.timer = 0;
     this.isLooking = false;
     this.lookedAt = 0;
+    this.soonest = SOONEST;
     this.news = null;
   }
 
@@ -35,7 +36,7 @@ class Live {
     if (!address || document.hidden) { this.news?.close(); this.news = null; return; }
     if (this.news && this.news.readyState !== EventSource.CLOSED) return;
     this.news = new EventSource(address);
-    const soon = () => this.after(Math.max(0, SOONEST - (performance.now() - this.lookedAt)));
+    const soon = () => this.after(Math.max(0, this.soonest - (performance.now() - this.lookedAt)));
     this.news.addEventListener("progress", soon);
     this.news.addEventListener("finished", () => { this.news.close(); soon(); });
   }
@@ -64,6 +65,7 @@ class Live {
       await this.show(await answer.text());
       offline(false);
       this.listen();
+      this.soonest = Math.max(SOONEST, (LOOK_SHARE / 3) * (performance.now() - began));
       this.after(Math.max(this.every, LOOK_SHARE * (performance.now() - began)));
     } catch {
       offline(true);
@@ -116,4 +118,5 @@ document.addEventListener("htmx:after:swap", () => localTimes(document));
 document.addEventListener("DOMContentLoaded", () => {
   localTimes(document);
   startLives();
+  document.documentElement.dataset.ready = "";
 });
