@@ -50,6 +50,7 @@ def serve(settings: Settings, announce: Announce) -> bool:
                 http=_Protocol,
                 h11_max_incomplete_event_size=2 * LARGEST_HEAD,  # up to that the answer can be a problem
                 ws="websockets-sansio",
+                ws_per_message_deflate=False,  # would compress each state once for each onlooker
                 timeout_graceful_shutdown=5,
             )
             address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"

@@ -132,7 +132,8 @@ def test_a_body_that_is_no_form_is_refused(server: RunningServer) -> None:
 def test_unknown_addresses_and_methods_are_problems_too(server: RunningServer) -> None:
     problem(server.client.get("/nowhere"), 404, "not-found")
     problem(server.client.get("/api/v1/runs/r00000000000x"), 404, "not-found")
-    problem(server.client.put("/api/v1/runs/"), 405, "method-not-allowed")
+    problem(answer := server.client.put("/api/v1/runs/"), 405, "method-not-allowed")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
     assert all(server.client.get(one["type"]).json() == one for one in server.client.get("/problems/").json())
 
 

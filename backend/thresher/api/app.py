@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +12,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from thresher.api.error_handlers import add_error_handlers, answer_to_defect
-from thresher.api.progress import BatchOf, Board
+from thresher.api.progress import Board
 from thresher.api.routes import (
     batches,
     documents,
@@ -31,7 +32,9 @@ from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
+from thresher.operations.batches import batch_of_run
 from thresher.operations.defects import Defects
+from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.tickets import Tickets
 
 # A new noun is a file in routes/ and a line here.
@@ -40,6 +43,7 @@ ROUTERS = (
     items.router,
     facts.router,
     progress.router,
+    progress.at_the_root,
     documents.router,
     schedules.router,
     batches.router,
@@ -66,11 +70,8 @@ TAGS = [
 ]
 
 
-def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf | None = None) -> FastAPI:
-    """The application for an open service.
-
-    ``is_public``: a key is needed in any case, see ``Doorkeeper``. ``batch_of``: which batch a run belongs to.
-    """
+def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
+    """The application for an open service; ``is_public``: a key is needed in any case, see ``Doorkeeper``."""
     app = FastAPI(
         title="Thresher",
         summary="Facts from every subtree of a large XML document, each proved by its path in the source.",
@@ -84,12 +85,12 @@ def create_app(service: Service, *, is_public: bool = False, batch_of: BatchOf |
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
     app.state.readiness = health.readiness_of(service)
     app.state.tickets = Tickets(service, app.state.doorkeeper)
-    app.state.board = Board(service, batch_of)
+    app.state.board = Board(service, partial(batch_of_run, service))
     add_error_handlers(app)
     app.add_middleware(Defects, answer=answer_to_defect)
     for router in ROUTERS:
         app.include_router(router)
-    _describe_problems(app)
+    _describe(app)
     return app
 
 
@@ -110,14 +111,18 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     return lifespan
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Adds the schemas that only descriptions of routes refer to, to what OpenAPI says."""
-    described = app.openapi
+# What routes refer to by name only.
+REFERRED = (ProblemDetails, RunOptionsIn, BatchIn)
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds the schemas that nothing but a reference tells of to what OpenAPI says."""
+    made = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = described()
+        schema = made()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ProblemDetails, BatchIn):
+        for model in REFERRED:
             if model.__name__ not in schemas:
                 own = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(own.pop("$defs", {}))

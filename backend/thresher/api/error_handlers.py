@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError, ValidationException, WebS
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.routing import compile_path
 
 from thresher.core import errors
 from thresher.core.logging import get_logger
@@ -88,4 +89,18 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail) if isinstance(error, HTTPException) else problem.title
     response = problem_response(request, problem, detail)
     response.headers.update((isinstance(error, HTTPException) and error.headers) or {})
+    if status == 405 and (methods := _methods_of(request)):
+        response.headers["Allow"] = ", ".join(methods)
     return response
+
+
+def _methods_of(request: Request) -> Sequence[str]:
+    """What an address takes, by all routes that have it; the framework tells that of the first one."""
+    app: FastAPI = request.app
+    described = app.openapi()["paths"].items()
+    return sorted(
+        method.upper()
+        for template, operations in described
+        if compile_path(template)[0].match(request.scope["path"])
+        for method in operations
+    )

@@ -18,7 +18,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session, sessionmaker
 
 from thresher.core.errors import DatabaseUnusable
-from thresher.persistence.failures import storage_failure
+from thresher.persistence.failures import storage_failure, unusable_value
 from thresher.persistence.group_commit import Batch, GroupCommit, TransactionEnded
 
 A = TypeVar("A")
@@ -142,12 +142,13 @@ class ThreadSafeDatabaseManager:
 
         Raises:
             DatabaseUnavailable, StorageFailed: the database cannot be read.
+            BadInput: it was asked for a value that it cannot hold, see ``unusable_value``.
         """
         try:
             with Session(self._reader, expire_on_commit=False) as session:
                 yield session
-        except (exc.SQLAlchemyError, sqlite3.Error) as error:
-            failure = storage_failure(error)
+        except (exc.SQLAlchemyError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+            failure = storage_failure(error) or unusable_value(error)
             if failure is None:
                 raise
             raise failure from error

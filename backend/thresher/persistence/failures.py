@@ -6,7 +6,7 @@ import sqlite3
 
 from sqlalchemy import exc
 
-from thresher.core.errors import DatabaseUnavailable, StorageFailed
+from thresher.core.errors import BadInput, DatabaseUnavailable, StorageFailed
 
 _FULL = "the disk is full; make room and try again"
 _SQLITE_BROKEN = {
@@ -61,6 +61,18 @@ def storage_failure(error: BaseException) -> DatabaseUnavailable | StorageFailed
         # SQLite ends the transaction when its disk is full; then there is no savepoint left to go back to.
         return storage_failure(error.__context__)
     return failure
+
+
+def unusable_value(error: BaseException) -> BadInput | None:
+    """What an error says of a value that was looked for; None where it is about something else.
+
+    No database holds text with NUL (PostgreSQL) or half of a surrogate pair, numbers of more than 64 bits, or times
+    that are before the year 1 in UTC.
+    """
+    cause = error.orig if isinstance(error, exc.StatementError) else error
+    if isinstance(error, exc.DataError) or isinstance(cause, OverflowError | UnicodeEncodeError):
+        return BadInput("A value cannot be looked for: its text has characters, or its size, that no database holds.")
+    return None
 
 
 def _of_sqlite(error: sqlite3.Error) -> DatabaseUnavailable | StorageFailed | None:

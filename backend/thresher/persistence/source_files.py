@@ -6,11 +6,12 @@ import hashlib
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from thresher.core.errors import BadConfiguration, NotFound
+from thresher.core.errors import BadConfiguration, NotFound, StorageFailed
 
 _INCOMING = "incoming"
 _ABANDONED_AFTER = 24 * 3600.0  # seconds after which a half of an upload is nobody's any more
@@ -41,15 +42,25 @@ class SourceFiles:
                     half.unlink()
 
     def receive(self) -> Incoming:
-        """A new document that is about to be written, piece by piece."""
-        return Incoming(self._folder / _INCOMING / secrets.token_hex(16))
+        """A new document that is about to be written, piece by piece.
+
+        Raises:
+            StorageFailed: the folder cannot be written.
+        """
+        with _storing():
+            return Incoming(self._folder / _INCOMING / secrets.token_hex(16))
 
     def keep(self, incoming: Incoming) -> None:
-        """Gives a written document its place. It takes the place of an equal one, which may be going away just now."""
+        """Gives a written document its place. It takes the place of an equal one, which may be going away just now.
+
+        Raises:
+            StorageFailed: the folder cannot be written.
+        """
         incoming.close()
         place = self._place(incoming.sha256)
-        place.parent.mkdir(exist_ok=True, mode=0o700)
-        incoming.path.replace(place)
+        with _storing():
+            place.parent.mkdir(exist_ok=True, mode=0o700)
+            incoming.path.replace(place)
 
     def find(self, sha256: str, name: str) -> Path:
         """Where a document lies.
@@ -87,9 +98,12 @@ class Incoming:
         """Appends to it.
 
         Raises:
-            OSError: the disk is full.
+            StorageFailed: the disk is full.
         """
-        self._stream.write(piece)
+        with _storing():
+            written = 0
+            while written < len(piece):  # the last bytes before the end of the disk are taken without a word
+                written += self._stream.write(memoryview(piece)[written:])
         self._digest.update(piece)
         self.size += len(piece)
 
@@ -109,6 +123,14 @@ class Incoming:
         """What was not kept is gone."""
         self._stream.close()
         self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(f"The document cannot be stored: {error.strerror}. Make room, or see DATA_DIR.") from error
 
 
 class Removal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from thresher.api.deps import Cursor, Limit, RunDep, ServiceDep
 from thresher.api.schemas.items import AttemptOut, DeadLetterOut, ItemOut
@@ -22,6 +22,8 @@ from thresher.persistence.repositories.items import (
 
 router = APIRouter(prefix="/api/v1/runs/{run_id}", tags=["items"])
 
+ItemId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
 
 @router.get("/items", operation_id="list_items", summary="List the nodes of a run", responses=responses())
 def get_items(
@@ -38,7 +40,7 @@ def get_items(
 
 
 @router.get("/items/{item_id}", operation_id="get_item", summary="Show a node", responses=responses())
-def get_one(service: ServiceDep, run: RunDep, item_id: int) -> ItemOut:
+def get_one(service: ServiceDep, run: RunDep, item_id: ItemId) -> ItemOut:
     """A node, as it is now."""
     return ItemOut.of(get_item(service.db, run.run_id, item_id))
 
@@ -46,7 +48,7 @@ def get_one(service: ServiceDep, run: RunDep, item_id: int) -> ItemOut:
 @router.get(
     "/items/{item_id}/attempts", operation_id="list_attempts", summary="List the tries at a node", responses=responses()
 )
-def get_attempts(service: ServiceDep, run: RunDep, item_id: int) -> list[AttemptOut]:
+def get_attempts(service: ServiceDep, run: RunDep, item_id: ItemId) -> list[AttemptOut]:
     """All tries, in order; retries are bounded, so there are few."""
     item = get_item(service.db, run.run_id, item_id)
     return [AttemptOut.of(attempt) for attempt in attempts_of(service.db, item.item_id)]

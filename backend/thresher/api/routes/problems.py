@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from thresher.api.schemas.problems import described
 from thresher.core.errors import NotFound
 from thresher.operations.problems import PROBLEMS, TYPES, Problem
 
@@ -26,7 +27,7 @@ def get_types() -> list[ProblemType]:
     return [_shown(problem) for problem in PROBLEMS.values()]
 
 
-@router.get("/{name}", operation_id="get_problem_type", summary="A type of problem")
+@router.get("/{name}", operation_id="get_problem_type", summary="A type of problem", responses=described(404))
 def get_type(name: str) -> ProblemType:
     """What a `type` means, and what to do."""
     if name not in PROBLEMS:

@@ -22,7 +22,7 @@ from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import keep_source, use_source
 from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.items import Chosen
-from thresher.persistence.repositories.workspace_runs import Page, list_runs, progress_of
+from thresher.persistence.repositories.workspace_runs import Page, cursor_of, list_runs, progress_of
 from thresher.workflows.discovery.discovery_workflow import KIND
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
@@ -110,11 +110,11 @@ def get_runs(
     cursor: Cursor = None,
 ) -> PageOf[RunOut]:
     """A page of the runs of the workspace."""
-    page = Page(limit + 1, cursor, newest_first=asked.sort.startswith("-"))
+    page = Page(limit + 1, cursor, newest_first=asked.sort.startswith("-"), order=asked.order)
     found = list_runs(service.db, reader.workspace, asked.filter(), page)
     here = found[:limit]
     progress = progress_of(service.db, [run.run_id for run in here])
-    following = here[-1].run_id if len(found) > limit else None
+    following = cursor_of(here[-1], asked.order) if len(found) > limit else None
     return PageOf(data=[RunOut.of(run, progress[run.run_id]) for run in here], next=following)
 
 

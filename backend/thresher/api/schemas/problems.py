@@ -33,8 +33,13 @@ class ProblemDetails(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The entries of OpenAPI for the problems of a route, besides those that every route has."""
-    found = {status: problems.OF_STATUS[status] for status in (401, 403, 404, 422, 429, *statuses)}
+    """The entries of OpenAPI for the problems of a route that asks for a key; ``statuses``: those it has besides."""
+    return described(401, 403, 404, 422, 429, 503, *statuses)
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The entries of OpenAPI for problems with these statuses."""
+    found = {status: problems.OF_STATUS[status] for status in statuses}
     return {
         status: {
             "description": problem.title,

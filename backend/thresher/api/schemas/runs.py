@@ -12,7 +12,7 @@ from thresher.engine.budget import Budget
 from thresher.engine.work import Counts, Run, RunStatus
 from thresher.operations.budgets import BudgetChange
 from thresher.operations.run_options import PriorityName, budget_or_none
-from thresher.persistence.repositories.workspace_runs import RunFilter, RunProgress
+from thresher.persistence.repositories.workspace_runs import RunFilter, RunOrder, RunProgress
 
 
 class RunsQuery(BaseModel):
@@ -23,11 +23,18 @@ class RunsQuery(BaseModel):
     source_id: str | None = Field(default=None, description="Only runs of this document.")
     created_from: AwareDatetime | None = None
     created_before: AwareDatetime | None = None
-    sort: Literal["-created_at", "created_at"] = Field(default="-created_at", description="`-`: the newest first.")
+    sort: Literal["-created_at", "created_at", "-status", "status", "-elapsed_seconds", "elapsed_seconds"] = Field(
+        default="-created_at", description="`-`: the newest, the last or the longest first."
+    )
 
     def filter(self) -> RunFilter:
         """The same, for the repository."""
         return RunFilter(frozenset(self.status), self.kind, self.source_id, self.created_from, self.created_before)
+
+    @property
+    def order(self) -> RunOrder:
+        """What is sorted by."""
+        return RunOrder(self.sort.removeprefix("-"))
 
 
 class CountsOut(BaseModel):

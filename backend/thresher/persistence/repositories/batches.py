@@ -507,6 +507,14 @@ def runs_of_batch(
         return session.scalars(query.order_by(_document.number)).all()
 
 
+def batch_of_run(db: ThreadSafeDatabaseManager, run_id: str) -> str | None:
+    """The batch that a run belongs to; None: it was begun by itself."""
+    query = sa.select(_document.batch_id).where(_document.run_id == run_id)
+    with db.read() as session:
+        batch_id: str | None = session.execute(query).scalar_one_or_none()
+    return batch_id
+
+
 def delete_batch(db: ThreadSafeDatabaseManager, batch_id: str) -> None:
     """Deletes a batch; its runs stay."""
     delete = BATCHES.delete().where(_batch.id == batch_id)

@@ -214,10 +214,9 @@ def repeat_delivery(db: ThreadSafeDatabaseManager, delivery: Delivery) -> Delive
 def make_due(db: ThreadSafeDatabaseManager) -> None:
     """Notifications of what has ended become due."""
     ended = [status.value for status in ENDED]
-    has_ended = sa.or_(
-        _delivery.run_id.in_(sa.select(_run.id).where(_run.status.in_(ended))),
-        _delivery.batch_id.in_(sa.select(_batch.id).where(_batch.finished_at.is_not(None))),
-    )
+    run_has = sa.select(_run.id).where(_run.id == _delivery.run_id, _run.status.in_(ended))
+    batch_has = sa.select(_batch.id).where(_batch.id == _delivery.batch_id, _batch.finished_at.is_not(None))
+    has_ended = sa.or_(run_has.correlate(DELIVERIES).exists(), batch_has.correlate(DELIVERIES).exists())
     waiting = (_delivery.status == DeliveryStatus.WAITING.value) & has_ended
     with db.read() as session:
         if session.execute(sa.select(_delivery.id).where(waiting).limit(1)).first() is None:  # as most times

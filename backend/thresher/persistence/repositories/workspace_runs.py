@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from thresher.core.errors import NotFound, StateConflict
+from thresher.core.errors import BadInput, NotFound, StateConflict
 from thresher.engine.work import Counts, Run, RunStatus
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.statements import ITEMS, NODE_FACTS, RUNS
@@ -32,13 +33,32 @@ class RunFilter:
     created_before: datetime | None = None
 
 
+class RunOrder(StrEnum):
+    """What a list of runs is sorted by; equal ones are in the order of their creation.
+
+    All but the first may change while somebody turns the pages: a run that changes may be seen twice, or not.
+    """
+
+    CREATED = "created_at"
+    STATUS = "status"
+    ELAPSED = "elapsed_seconds"
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list: so many rows behind the one with the identifier ``after``."""
+    """Which part of a list: so many rows behind the one that ``cursor_of`` calls ``after``."""
 
     limit: int = 50
     after: str | None = None
-    newest_first: bool = True
+    newest_first: bool = True  # or, by another order, the largest
+    order: RunOrder = RunOrder.CREATED
+
+
+_KEYS: Final = {  # each with an index of its own, behind the workspace
+    RunOrder.CREATED: (_run.id,),
+    RunOrder.STATUS: (_run.status, _run.id),
+    RunOrder.ELAPSED: (_run.elapsed_seconds, _run.id),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +70,46 @@ class RunProgress:
 
 
 def list_runs(db: ThreadSafeDatabaseManager, workspace: str, wanted: RunFilter, page: Page) -> Sequence[Run]:
-    """A page of the runs of a workspace, in the order of their creation."""
+    """A page of the runs of a workspace.
+
+    Raises:
+        BadInput: ``page.after`` is no cursor of this order.
+    """
     query = sa.select(RunRow).where(_run.workspace == workspace, *_conditions(wanted)).limit(page.limit)
-    query = query.order_by(_run.id.desc() if page.newest_first else _run.id)
+    keys = _KEYS[page.order]
+    query = query.order_by(*(key.desc() if page.newest_first else key for key in keys))
     if page.after is not None:
-        query = query.where(_run.id < page.after if page.newest_first else _run.id > page.after)
+        here, after = sa.tuple_(*keys), sa.tuple_(*_place(page))
+        query = query.where(here < after if page.newest_first else here > after)
     with db.read() as session:
         return [run_of(row) for row in session.scalars(query)]
+
+
+def cursor_of(run: Run, order: RunOrder) -> str:
+    """The place of a run in a list, for ``Page.after``."""
+    if order is RunOrder.CREATED:
+        return run.run_id
+    value = run.status.value if order is RunOrder.STATUS else repr(run.elapsed_seconds)
+    return f"{value}~{run.run_id}"
+
+
+def _place(page: Page) -> Iterator[sa.ColumnElement[Any]]:
+    """The values of the sorted columns that a cursor stands for."""
+    value, mark, run_id = (page.after or "").rpartition("~")
+    if bool(mark) is (page.order is RunOrder.CREATED):
+        raise _foreign_cursor()
+    try:
+        if page.order is RunOrder.STATUS:
+            yield sa.literal(RunStatus(value).value)
+        elif page.order is RunOrder.ELAPSED:
+            yield sa.literal(float(value))
+    except ValueError as error:
+        raise _foreign_cursor() from error
+    yield sa.literal(run_id)
+
+
+def _foreign_cursor() -> BadInput:
+    return BadInput("This cursor is none of this list: take `next` of the page before.")
 
 
 def statuses_of(db: ThreadSafeDatabaseManager, run_ids: Sequence[str]) -> Mapping[str, RunStatus]:

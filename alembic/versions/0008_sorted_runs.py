@@ -1,4 +1,4 @@
-"""Runs of a workspace by when they ended, for what is shown over time.
+"""Lists of runs by how long they took.
 
 Revision ID: 0008
 Revises: 0007
@@ -15,8 +15,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_runs_workspace_finished_at", "runs", ["workspace", "finished_at"])
+    op.create_index("ix_runs_workspace_elapsed_seconds_id", "runs", ["workspace", "elapsed_seconds", "id"])
 
 
 def downgrade() -> None:
-    op.drop_index("ix_runs_workspace_finished_at", "runs")
+    op.drop_index("ix_runs_workspace_elapsed_seconds_id", "runs")
