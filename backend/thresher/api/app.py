@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from thresher.api.defects import Defects
@@ -18,6 +19,7 @@ from thresher.api.schemas.problems import ProblemDetails
 from thresher.api.schemas.runs import RunOptionsIn
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
+from thresher.operations.moments import RunMoment
 from thresher.operations.sources import Retention
 from thresher.operations.tickets import Tickets
 
@@ -79,7 +81,7 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
 
 
 # What routes refer to by name only.
-REFERRED = (ProblemDetails, RunOptionsIn)
+REFERRED: tuple[Any, ...] = (ProblemDetails, RunOptionsIn, RunMoment)
 
 
 def _describe(app: FastAPI) -> None:
@@ -91,7 +93,7 @@ def _describe(app: FastAPI) -> None:
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         for model in REFERRED:
             if model.__name__ not in schemas:
-                own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                own = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
                 schemas.update(own.pop("$defs", {}))
                 schemas[model.__name__] = own
         return schema
