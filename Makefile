@@ -1,5 +1,5 @@
 # make discover   facts from the bundled document (or FILE=path/to.xml), everything set up on the way
-# make serve      the API, everything set up on the way
+# make serve      the pages and the API, everything set up on the way
 # make test       the whole test suite, everything set up on the way
 # make check      the gate: format, lint, types, architecture, tests
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ LIMIT ?= 8
 # Subtrees of the bundled document that a very small model can read at all.
 LOCAL_PATHS = $(if $(filter $(BUNDLED),$(FILE)),--path ContactInfoList/ContactInfo)
 
-.PHONY: help serve discover discover-local test check format lint types architecture bench bench-peers bench-chart lock clean
+.PHONY: help serve discover discover-local test check format lint types architecture screenshots bench bench-peers bench-chart lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,7 +42,7 @@ $(VENV)/.local: $(VENV)/.runtime requirements/local.lock
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/local.lock
 	@touch $@
 
-serve: $(VENV)/.runtime ## the API and everything it needs, at the address that is printed
+serve: $(VENV)/.runtime ## the pages, the API and everything they need, at the address that is printed
 	@DATABASE_AUTO_UPGRADE=true $(BIN)/thresher serve $(ARGS)
 
 discover: $(VENV)/.runtime ## facts from the bundled document, or FILE=path/to.xml
@@ -69,6 +69,9 @@ types: $(VENV)/.dev
 
 architecture: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-logo
+
+screenshots: $(VENV)/.dev ## pictures of every page, light, dark and phone, into docs/images (needs chromium)
+	@THRESHER_PICTURES=docs/images $(BIN)/python -m pytest -q tests/e2e/test_pages_pictures.py
 
 bench: $(VENV)/.dev ## the benchmarks of docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py $(ARGS)

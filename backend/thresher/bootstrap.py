@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -66,6 +66,7 @@ from thresher.workflows.discovery import (
 from thresher.workflows.discovery.discovery_workflow import KIND, path_of
 from thresher.workflows.discovery.estimate import Estimate, KnownAnswers, Pace, estimate, measure, measure_groups
 from thresher.workflows.discovery.node_reader import Ladder
+from thresher.workflows.discovery.stored_configurations import stored_nodes
 
 if TYPE_CHECKING:
     from thresher.integrations.metrics import Metrics
@@ -452,7 +453,7 @@ class Discovery:
             return make_reader(self.settings, self.client, run, configuration, self.cache or self.ladder)
 
         limits = make_batch_limits(self.settings)
-        return DiscoveryWorkflow(reader, limits, self.shared.locate)
+        return DiscoveryWorkflow(reader, limits, self.shared.locate, partial(stored_nodes, self.db))
 
     @cached_property
     def runner(self) -> Runner:
@@ -497,6 +498,19 @@ def open_discovery(settings: Settings) -> Iterator[Discovery]:
 
 
 @dataclass(frozen=True)
+class Bells:
+    """Rung by who has left work for one of the server's loops, so that it looks at once."""
+
+    batches: Event = field(default_factory=Event)
+    deliveries: Event = field(default_factory=Event)
+
+    def ring_all(self) -> None:
+        """A run has come to its end: its batch may have, and somebody may be waiting to be told."""
+        self.batches.set()
+        self.deliveries.set()
+
+
+@dataclass(frozen=True)
 class Service:
     """Everything that one server process needs: what the API and the pages are made of."""
 
@@ -505,6 +519,7 @@ class Service:
     host: RunHost
     feed: ProgressFeed
     metrics: Metrics
+    bells: Bells
 
     @property
     def settings(self) -> Settings:
@@ -533,10 +548,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises:
         DatabaseUnusable: the database cannot be opened, or is of another version.
-        BadConfiguration: the data folder cannot be written.
+        BadConfiguration: the data folder cannot be written, or EMAIL_URL is no mail server.
     """
+    from thresher.integrations.mail import check_mail_server  # noqa: PLC0415 # servers only
     from thresher.integrations.metrics import Metrics  # noqa: PLC0415 # few look
 
+    check_mail_server(None if settings.email_url is None else settings.email_url.get_secret_value())
     metrics = Metrics()
     own = Observers((metrics.on_run,), (metrics.on_resource,), (metrics.watch,))
     with open_observers(settings) as observers, open_database(settings) as db, ExitStack() as closing:
@@ -547,8 +564,9 @@ def open_service(settings: Settings) -> Iterator[Service]:
         options = HostOptions(
             settings.max_concurrent_runs, settings.lease_seconds, grace=settings.shutdown_grace_seconds
         )
-        host = RunHost(queue, HostedDiscoveries(discovery, feed), feed, options)
-        yield Service(discovery, queue, host, feed, metrics)
+        bells = Bells()
+        host = RunHost(queue, HostedDiscoveries(discovery, feed), feed, options, on_end=bells.ring_all)
+        yield Service(discovery, queue, host, feed, metrics, bells)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from types import FrameType
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from thresher.api.app import create_app
@@ -20,6 +21,7 @@ from thresher.bootstrap import Service, open_service
 from thresher.core.config import Settings
 from thresher.core.errors import BadConfiguration
 from thresher.operations.access import LOOPBACK, check_address
+from thresher.web.app import create_pages, is_page
 
 Announce = Callable[[str, bool], None]
 """Called when the server answers, with its address and whether keys are needed."""
@@ -41,19 +43,31 @@ def serve(settings: Settings, announce: Announce) -> bool:
         is_public = host not in LOOPBACK
         with _listening(host, port) as listening:
             config = uvicorn.Config(
-                guarded(create_app(service, is_public=is_public), settings, is_public=is_public),
+                guarded(create_site(service, is_public=is_public), settings, is_public=is_public),
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 http=_Protocol,
                 h11_max_incomplete_event_size=2 * LARGEST_HEAD,  # up to that the answer can be a problem
                 ws="websockets-sansio",
+                ws_per_message_deflate=False,  # would compress each state once for each onlooker
                 timeout_graceful_shutdown=5,
             )
             address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
             server = _Server(config, service, lambda: announce(address, is_public))
             asyncio.run(server.serve([listening]))
         return not service.host.in_hand
+
+
+def create_site(service: Service, *, is_public: bool = False) -> ASGIApp:
+    """The API and the pages beside it: each answers, also with its errors, what is addressed to it."""
+    api = create_app(service, is_public=is_public)
+    pages = create_pages(service, api.state.doorkeeper, api.state.tickets)
+
+    async def site(scope: Scope, receive: Receive, send: Send) -> None:
+        await (pages if is_page(scope) else api)(scope, receive, send)
+
+    return site
 
 
 class _Server(uvicorn.Server):

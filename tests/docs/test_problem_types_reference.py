@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pages import code, rows, text_of
 
-from thresher.api.problems import PROBLEMS
+from thresher.operations.problems import PROBLEMS
 
 
 def test_every_type_of_problem_is_documented_with_its_status() -> None:

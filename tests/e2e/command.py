@@ -32,6 +32,10 @@ CONFIGURED = (
         "SOURCE_",
         "API_",
         "SHUTDOWN_",
+        "FETCH_",
+        "ALLOWED_",
+        "EMAIL_",
+        "NOTIFICATION_",
     ),
 )
 

@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thresher.api.error_handlers import problem_response
-from thresher.api.problems import HEAD_TOO_LARGE
+from thresher.operations.problems import HEAD_TOO_LARGE
 from thresher.operations.request_bodies import BoundedBody
 
 LARGEST_HEAD: Final = 32 * 1024  # bytes of the address and all headers

@@ -10,13 +10,18 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from thresher.api.progress import Board
-from thresher.bootstrap import Service
+from thresher.bootstrap import Service, make_limits
 from thresher.core.access import Role
 from thresher.core.errors import Forbidden
 from thresher.engine.work import Run
 from thresher.operations import runs
 from thresher.operations.access import Doorkeeper, Principal
+from thresher.operations.batches import find_batch
+from thresher.operations.sources import find_source
 from thresher.operations.tickets import Tickets
+from thresher.operations.uploads import Intake
+from thresher.persistence.repositories.batches import Batch
+from thresher.persistence.repositories.sources import Source
 
 _bearer = HTTPBearer(auto_error=False, description="A key that `thresher keys create` has made.")
 
@@ -132,6 +137,45 @@ def get_run_to_watch(run_id: str, service: ServiceDep, onlooker: Annotated[Princ
     return runs.find_run(service, onlooker.workspace, run_id)
 
 
+def get_batch_to_watch(
+    batch_id: str, service: ServiceDep, onlooker: Annotated[Principal, Depends(get_onlooker)]
+) -> Batch:
+    """The batch that an address names, for one who looks on.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return find_batch(service, onlooker.workspace, batch_id)
+
+
+def get_source(source_id: str, service: ServiceDep, reader: Reader) -> Source:
+    """The document that an address names.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return find_source(service, reader.workspace, source_id)
+
+
+def get_batch(batch_id: str, service: ServiceDep, reader: Reader) -> Batch:
+    """The batch that an address names.
+
+    Raises:
+        NotFound: the workspace has none of this name.
+    """
+    return find_batch(service, reader.workspace, batch_id)
+
+
+def get_intake(service: ServiceDep, writer: Writer) -> Intake:
+    """What is taken of somebody who uploads one document."""
+    most = (writer.key and writer.key.max_upload_bytes) or service.settings.max_upload_bytes
+    return Intake(service.files, most, make_limits(service.settings))
+
+
+IntakeDep = Annotated[Intake, Depends(get_intake)]
+BatchToWatch = Annotated[Batch, Depends(get_batch_to_watch)]
+BatchDep = Annotated[Batch, Depends(get_batch)]
+SourceDep = Annotated[Source, Depends(get_source)]
 RunDep = Annotated[Run, Depends(get_run)]
 RunToChange = Annotated[Run, Depends(get_run_to_change)]
 RunToWatch = Annotated[Run, Depends(get_run_to_watch)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,30 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import compile_path
 
-from thresher.api import problems
-from thresher.api.problems import Problem
 from thresher.core import errors
 from thresher.core.logging import get_logger
+from thresher.operations import problems
+from thresher.operations.problems import Problem, problem_of
 
 log = get_logger(__name__)
-
-# The first class that fits decides: the more special ones come first.
-OF_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
-    (errors.TooLarge, problems.TOO_LARGE),
-    (errors.UnsupportedDocument, problems.UNSUPPORTED),
-    (errors.MalformedDocument, problems.MALFORMED_DOCUMENT),
-    (errors.Unauthenticated, problems.UNAUTHENTICATED),
-    (errors.ForeignHost, problems.FOREIGN_HOST),
-    (errors.ForeignOrigin, problems.FOREIGN_ORIGIN),
-    (errors.Forbidden, problems.FORBIDDEN),
-    (errors.NotFound, problems.NOT_FOUND),
-    (errors.StateConflict, problems.STATE_CONFLICT),
-    (errors.TooManyRequests, problems.TOO_MANY_REQUESTS),
-    (errors.DatabaseUnusable, problems.UNAVAILABLE),
-    (errors.BadInput, problems.BAD_INPUT),
-    (errors.DatabaseUnavailable, problems.UNAVAILABLE),
-    (errors.StorageFailed, problems.UNAVAILABLE),
-)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -46,11 +27,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-
-
-def problem_of(error: Exception) -> Problem:
-    """The problem that an error is."""
-    return next((problem for kind, problem in OF_CLASS if isinstance(error, kind)), problems.DEFECT)
 
 
 def problem_response(
@@ -74,7 +50,7 @@ def answer_to(connection: HTTPConnection, error: errors.ThresherError) -> JSONRe
     """The answer for an error that was raised on purpose."""
     problem = problem_of(error)
     if problem is problems.DEFECT:
-        return answer_to_defect(connection, error)
+        raise error
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, errors.MalformedDocument):
@@ -88,11 +64,8 @@ def answer_to(connection: HTTPConnection, error: errors.ThresherError) -> JSONRe
     return problem_response(connection, problem, str(error), more, **headers)
 
 
-def answer_to_defect(connection: HTTPConnection, error: Exception) -> JSONResponse:
-    """Logs a defect, and answers it by a problem with the same ``correlation_id``."""
-    number = secrets.token_hex(8)
-    method = connection.scope.get("method", "WEBSOCKET")
-    log.error("request failed", correlation_id=number, path=connection.url.path, method=method, exc_info=error)
+def answer_to_defect(connection: HTTPConnection, number: str) -> JSONResponse:
+    """Answers a defect by a problem with the ``correlation_id`` that the log has for it."""
     detail = "The request could not be answered because of a defect."
     return problem_response(connection, problems.DEFECT, detail, {"correlation_id": number})
 

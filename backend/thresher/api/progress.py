@@ -22,13 +22,16 @@ from thresher.bootstrap import Service
 from thresher.core.errors import NotFound, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.feed import RunState, Subscription
+from thresher.operations import batches
 from thresher.operations.moments import BatchMoment, Moment, numbered
 from thresher.operations.progress import BatchTopic, RunTopic, Topic
+from thresher.persistence.repositories.batches import Batch
 
 log = get_logger(__name__)
 
 SHORTEST_GAP = 0.05  # seconds between two states: 20 a second at most
 LONGEST_GAP = 1.0  # seconds after which a run under way is told anew, though no node of it has ended
+BEGINNING_PAUSE = 0.25  # seconds between two looks at a batch whose documents are being fetched
 KEEP_ALIVE = 15.0  # seconds without an event after which a comment is sent
 RETRY_AFTER = 1000  # milliseconds until a client connects again
 _RESTART, _DEFECT, _NOT_FOUND = 1012, 1011, 4404  # codes to close a WebSocket with (RFC 6455; 4xxx are ours)
@@ -116,10 +119,10 @@ class Channel:
             self._change()
 
     async def _tell(self, subscription: Subscription, news: asyncio.Event) -> None:
-        pause = 0.0
+        pause, due = 0.0, time.monotonic()
         while not subscription.is_closed:
             news.clear()
-            began = time.monotonic()
+            due = max(due, time.monotonic() - SHORTEST_GAP) + SHORTEST_GAP  # one that is late delays not the next
             try:
                 moment, pause = await self._next(subscription.take())
             except NotFound:
@@ -133,7 +136,7 @@ class Channel:
                     return
             if not subscription.is_closed:
                 await _wait(news, pause)
-                await asyncio.sleep(max(began + SHORTEST_GAP - time.monotonic(), 0.0))
+                await asyncio.sleep(max(due - time.monotonic(), 0.0))
 
     async def _next(self, news: Mapping[str, RunState]) -> tuple[Moment, float]:
         """The state now, and the seconds after which there is another one even without news."""
@@ -170,8 +173,10 @@ class Channel:
 
 
 async def _wait(news: asyncio.Event, longest: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(news.wait(), longest)
+    """Each turn of the loop is a wait for the interpreter's lock: none is taken where there is news already."""
+    if not news.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(news.wait(), longest)
 
 
 @dataclass
@@ -235,6 +240,29 @@ async def tell(socket: WebSocket, channel: Channel) -> None:
         for task in (sending, hearing):
             task.cancel()
         await asyncio.gather(sending, hearing, return_exceptions=True)
+
+
+async def tell_of_beginning(socket: WebSocket, service: Service, batch: Batch) -> Sequence[str] | None:
+    """Sends the states of a batch until each of its documents has its run; returns these, None where this server stops.
+
+    Whoever works on the documents: the rows are looked at.
+
+    Raises:
+        WebSocketDisconnect: the other side has gone.
+    """
+    told: tuple[object, ...] = ()
+    while not service.feed.is_closed:
+        seen = await run_in_threadpool(batches.look, service, batch)
+        if not seen.unbegun:
+            return seen.run_ids
+        moment = seen.moment
+        state = (moment.documents, moment.nodes, moment.facts)
+        if state != told:
+            told = state
+            await socket.send_text(Frame(numbered(moment, int(moment.told_at.timestamp() * 1_000_000))).text)
+        await asyncio.sleep(BEGINNING_PAUSE)
+    await socket.close(_RESTART)
+    return None
 
 
 async def _send(socket: WebSocket, channel: Channel) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from thresher.bootstrap import open_discovery
 from thresher.cli.failures import harmless
-from thresher.cli.formats import duration
 from thresher.core.config import Settings
 from thresher.engine.work import AttemptRecord
+from thresher.operations.formats import duration
 from thresher.persistence.repositories.items import DeadLetter, attempts_of, dead_letters
 
 

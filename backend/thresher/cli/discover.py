@@ -16,7 +16,6 @@ from rich.console import Console
 from thresher.bootstrap import Discovery, choose_mode, make_limits, open_discovery
 from thresher.cli.budget import Purse, is_exhausted, note_on, way_on
 from thresher.cli.failures import ExitCode, exit_code_of, say, say_failure
-from thresher.cli.formats import fallback_line, sentence
 from thresher.cli.summary import FACTS_SHOWN, print_facts, print_summary
 from thresher.core.config import ProcessingMode, Settings
 from thresher.core.errors import BadInput, FatalError, StateConflict, ThresherError
@@ -26,6 +25,7 @@ from thresher.engine.modes import ModeWish
 from thresher.engine.progress import Event, FellBack, Listener
 from thresher.engine.work import JsonObject, Priority, Run, RunReport, RunRequest, RunStatus
 from thresher.operations.budgets import BudgetChange, check_price
+from thresher.operations.formats import fallback_line, sentence
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.node_facts import sample_facts
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from thresher.cli.failures import say
-from thresher.cli.formats import duration, fallback_line
 from thresher.engine.progress import (
     Event,
     FellBack,
@@ -23,6 +22,7 @@ from thresher.engine.progress import (
     RunStopping,
     Snapshot,
 )
+from thresher.operations.formats import duration, fallback_line
 
 BAR_INTERVAL = 0.1  # seconds between two changes of the bar
 LINE_INTERVAL = 5.0  # seconds between two lines where there is no terminal

@@ -13,13 +13,12 @@ from rich.console import Console
 
 from thresher.bootstrap import Rehearsal, make_limits, open_rehearsal
 from thresher.cli.discover import Wanted
-from thresher.cli.formats import duration
-from thresher.cli.inspect import size
 from thresher.cli.summary import print_line, short_place
 from thresher.core.config import Settings
 from thresher.engine.budget import Budget, Unit, dollars
 from thresher.engine.work import Mode
 from thresher.operations.budgets import check_price
+from thresher.operations.formats import duration, size
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow, load_configurations
 from thresher.workflows.discovery.estimate import BYTES_PER_TOKEN, Estimate, Range
 
@@ -48,26 +47,16 @@ def print_estimates(settings: Settings, wanted: Wanted, *, as_json: bool) -> Non
 
 
 def _shown(rehearsal: Rehearsal, file: Path, made: Estimate, budget: Budget | None) -> dict[str, Any]:
-    plan = made.size
+    found = made.to_dict()
+    largest = found.pop("largest")
     return {
         "dry_run": True,
         "file": file.name,
         "provider": rehearsal.client.provider,
         "model": rehearsal.client.model,
-        "nodes_total": plan.nodes,
-        "nodes_skipped": plan.skipped,
-        "nodes_without_text": plan.silent,
-        "nodes_cached": plan.cached,
-        "nodes_repeated": plan.repeated,
-        "nodes_asked": plan.asked,
-        "requests": made.requests.to_dict(),
-        "prompt_tokens": made.prompt_tokens.to_dict(),
-        "completion_tokens": made.completion_tokens.to_dict(),
-        "cost_usd": None if made.cost_usd is None else made.cost_usd.to_dict(6),
-        "seconds": None if made.seconds is None else made.seconds.to_dict(1),
-        "learned_from_nodes": 0 if made.experience is None else made.experience.nodes,
+        **found,
         "budget": None if budget is None else {"amount": float(budget.amount), "unit": budget.unit.value},
-        "largest": [{"node": key, "prompt_bytes": count} for count, key in plan.largest],
+        "largest": largest,
     }
 
 

@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from thresher.bootstrap import make_limits
 from thresher.core.config import Settings
+from thresher.operations.formats import size
 from thresher.workflows.discovery import SourceDocument, survey
 
 
@@ -74,13 +75,3 @@ def _label(entry: dict[str, Any]) -> Text:
     smallest, median, largest = (size(entry[f"bytes_{which}"]) for which in ("min", "median", "max"))
     sizes = f"  {median}" if smallest == largest else f"  {smallest} … {median} … {largest}"
     return Text.assemble(mark, (name, "bold" if entry["chosen"] else ""), (count, "cyan"), (sizes, "dim"))
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``812 B``, ``20.1 KB``, ``1.2 GB`` (powers of 1,000)."""
-    number = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if number < 1000 or unit == "GB":  # SI
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("unreachable")

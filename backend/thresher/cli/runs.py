@@ -11,11 +11,11 @@ from rich.table import Table
 
 from thresher.bootstrap import open_discovery
 from thresher.cli.costs import costs_of, print_costs
-from thresher.cli.formats import duration
 from thresher.cli.summary import print_summary
 from thresher.core.config import Settings
 from thresher.engine.reports import report_of
 from thresher.engine.work import Counts, Priority, Run
+from thresher.operations.formats import duration
 from thresher.workflows.discovery.report import result_of
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from thresher.cli.formats import duration
 from thresher.core.errors import BudgetExhausted
 from thresher.engine.budget import Unit, dollars
+from thresher.operations.formats import duration
 
 FACTS_SHOWN = 12
 VALUES_SHOWN = 4

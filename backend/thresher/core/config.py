@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -96,6 +97,13 @@ class Settings(BaseSettings):
     api_requests_per_minute: int = Field(default=600, ge=1)
     shutdown_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
 
+    fetch_workers: int = Field(default=8, ge=1, le=256)
+    fetch_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    allowed_private_networks: str | None = None
+    notification_max_retries: int = Field(default=7, ge=0, le=20)
+    notification_retry_seconds: float = Field(default=5.0, gt=0)
+    email_url: SecretStr | None = None
+
     max_subtree_bytes: int = Field(default=32_768, ge=1_024)
     max_document_bytes: int = Field(default=16 * 1024**3, ge=1)
     max_depth: int = Field(default=256, ge=1, le=256)  # lxml takes no deeper subtree
@@ -108,6 +116,14 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     otel_exporter_otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
 
+    @field_validator("allowed_private_networks")
+    @classmethod
+    def _networks_are_readable(cls, value: str | None) -> str | None:
+        for part in (value or "").split(","):
+            if part.strip():
+                ip_network(part.strip())
+        return value
+
     @field_validator("serve_allowed_hosts", mode="before")
     @classmethod
     def _names_are_separated_by_commas(cls, value: object) -> object:
@@ -117,7 +133,8 @@ class Settings(BaseSettings):
         """Every secret among the settings: keys, passwords within addresses, values in the query of addresses."""
         values = [getattr(self, name) for name in type(self).model_fields]
         keys = [value.get_secret_value().strip() for value in values if isinstance(value, SecretStr)]
-        addresses = [value for value in values if isinstance(value, str) and "://" in value]
+        texts = [*(value for value in values if isinstance(value, str)), *keys]
+        addresses = [value for value in texts if "://" in value]
         return tuple({*keys, *(secret for address in addresses for secret in _secrets_in(address))} - {""})
 
 

@@ -155,6 +155,18 @@ class ResourceGone(FatalError):
     quotes_nothing = True
 
 
+class AddressForbidden(PermanentError):
+    """Raised when an address leads to where nobody may send this server: another scheme, a private network."""
+
+
+class PageUnreachable(RetryableError):
+    """Raised when another web server does not answer, not in time, or says that it cannot for now (429, 5xx)."""
+
+
+class PageRefused(PermanentError):
+    """Raised when another web server answers that it will never give or take this (4xx), or answers too much."""
+
+
 class DatabaseUnavailable(RetryableError):
     """Raised when the database does not answer for now (connection lost, locked for too long)."""
 

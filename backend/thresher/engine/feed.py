@@ -216,6 +216,12 @@ class ProgressFeed:
             if (session := self._sessions.get(run_id)) is not None:
                 session.describe(background)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether all onlookers were sent home: this process works on no run any more."""
+        with self._lock:
+            return self._is_closed
+
     def state(self, run_id: str) -> RunState | None:
         """The newest state of a run, None where this process does not work on it."""
         with self._lock:

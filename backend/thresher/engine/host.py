@@ -53,9 +53,21 @@ class _Session:
 
 
 class RunHost:
-    """Takes runs from the queue and works on them until it is stopped. ``wake`` it when something was queued."""
+    """Takes runs from the queue and works on them until it is stopped. ``wake`` it when something was queued.
 
-    def __init__(self, queue: RunQueue, work: Work, feed: ProgressFeed, options: HostOptions | None = None) -> None:
+    ``on_end`` is called when the session of a run is over, from the run's thread; it must not wait for anything.
+    """
+
+    def __init__(
+        self,
+        queue: RunQueue,
+        work: Work,
+        feed: ProgressFeed,
+        options: HostOptions | None = None,
+        *,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_end = on_end
         self.options = options or HostOptions()
         self._queue = queue
         self._work = work
@@ -158,6 +170,7 @@ class RunHost:
         finally:
             with self._lock:
                 self._sessions.pop(run_id, None)
+            self._on_end()
             self._control.wake()
 
     def _worked_on(self, run_id: str, control: RunControl) -> RunReport | None:

@@ -10,7 +10,7 @@ from threading import Lock
 from thresher.bootstrap import Service
 from thresher.core.access import DEFAULT_WORKSPACE, Role
 from thresher.core.errors import BadConfiguration, Forbidden, NotFound, TooManyRequests, Unauthenticated
-from thresher.persistence.repositories.api_keys import ApiKey, any_key, find_key, note_use
+from thresher.persistence.repositories.api_keys import ApiKey, any_key, find_key, get_key, note_use
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _NOTED_EVERY = 60.0  # seconds between two writes of when a key was used last
@@ -71,15 +71,31 @@ class Doorkeeper:
         """
         if secret is None:
             return self._without_key(workspace)
-        key = find_key(self._service.db, secret)
-        now = datetime.now(UTC)
-        if key is None or not key.is_valid(now):
-            raise Unauthenticated("This key is not valid, or not any more. Ask for a new one.")
-        self._rates.count(key.key_id, key.requests_per_minute or self._service.settings.api_requests_per_minute)
-        self._note_use(key, now)
+        key = self._valid(find_key(self._service.db, secret), "")
         if workspace is not None and workspace != key.workspace:
             raise NotFound(f"This key opens no workspace {workspace!r}. Leave the workspace out, or use its own key.")
         return Principal(key.workspace, key.role, key)
+
+    def admit_holder(self, key_id: str | None) -> Principal:
+        """Who has signed in to the pages with a key (None: with none); its rate is counted beside that of the API.
+
+        Raises:
+            Unauthenticated: a key is needed, and this is none, or none any more.
+            TooManyRequests: the pages were used too often in the last minute.
+        """
+        if key_id is None:
+            return self._without_key(None)
+        key = self._valid(get_key(self._service.db, key_id), "pages ")
+        return Principal(key.workspace, key.role, key)
+
+    def _valid(self, key: ApiKey | None, counted_as: str) -> ApiKey:
+        now = datetime.now(UTC)
+        if key is None or not key.is_valid(now):
+            raise Unauthenticated("This key is not valid, or not any more. Ask for a new one.")
+        per_minute = key.requests_per_minute or self._service.settings.api_requests_per_minute
+        self._rates.count(f"{counted_as}{key.key_id}", per_minute)
+        self._note_use(key, now)
+        return key
 
     def _without_key(self, workspace: str | None) -> Principal:
         if self._is_public or any_key(self._service.db):

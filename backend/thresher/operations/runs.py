@@ -16,6 +16,8 @@ from thresher.engine.reports import report_of
 from thresher.engine.work import NewRun, Priority, Run, RunRequest, RunStatus
 from thresher.operations.budgets import BudgetChange, check_price, check_spent
 from thresher.operations.sources import drop_source_without_runs
+from thresher.persistence.repositories.batches import reopen_batch_of
+from thresher.persistence.repositories.deliveries import check_channels, create_run_to_tell_of, tell_again_of_run
 from thresher.persistence.repositories.items import Chosen, count_chosen, retry_items
 from thresher.persistence.repositories.sources import Source
 from thresher.persistence.repositories.workspace_runs import delete_run
@@ -30,7 +32,8 @@ KINDS = (KIND,)
 class RunOptions:
     """How a document is to be read. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
 
-    ``mode`` None: as the server is set. ``limit``: only the first subtrees.
+    ``mode`` None: as the server is set. ``limit``: only the first subtrees. ``uses_stored``: the node configurations of
+    the workspace hold where no ``nodes`` are given. ``notify``: names of channels that are told of the end.
     """
 
     paths: Sequence[str] = ()
@@ -39,6 +42,8 @@ class RunOptions:
     mode: ProcessingMode | None = None
     priority: Priority = Priority.NORMAL
     budget: Budget | None = None
+    uses_stored: bool = True
+    notify: Sequence[str] = ()
 
 
 def submit(service: Service, source: Source, options: RunOptions, name: str | None = None) -> Run:
@@ -48,10 +53,13 @@ def submit(service: Service, source: Source, options: RunOptions, name: str | No
 
     Raises:
         BadConfiguration: one of the paths is none.
+        NotFound: a channel that is to be told is none of the workspace.
     """
-    run = service.store.create_run(announced(service, source, options, name), queued=True)
+    check_channels(service.db, source.workspace, options.notify)
+    new = announced(service, source, options, name)
+    run_id = create_run_to_tell_of(service.db, service.store, new, options.notify)
     service.host.wake()
-    return run
+    return service.store.get_run(run_id)
 
 
 def announced(service: Service, source: Source, options: RunOptions, name: str | None = None) -> NewRun:
@@ -60,18 +68,8 @@ def announced(service: Service, source: Source, options: RunOptions, name: str |
     Raises:
         BadConfiguration: one of the paths is none, or the budget cannot be kept.
     """
-    settings = service.settings
-    request = DiscoveryRequest(
-        Path(),
-        options.paths,
-        options.nodes,
-        make_limits(settings),
-        source.workspace,
-        options.limit,
-        name or source.name,
-    )
-    wish = choose_mode(settings, given=options.mode)
-    new = DiscoveryWorkflow.announce(request, wish.at_first, wish.reason)
+    wish = choose_mode(service.settings, given=options.mode)
+    new = DiscoveryWorkflow.announce(requested(service, source, options, name), wish.at_first, wish.reason)
     client = service.discovery.client
     check_price(client, options.budget)
     return replace(
@@ -83,6 +81,20 @@ def announced(service: Service, source: Source, options: RunOptions, name: str |
         model=client.model,
         priority=options.priority,
         budget=options.budget,
+    )
+
+
+def requested(service: Service, source: Source, options: RunOptions, name: str | None = None) -> DiscoveryRequest:
+    """What is wanted of a document, wherever it lies."""
+    return DiscoveryRequest(
+        Path(),
+        options.paths,
+        options.nodes,
+        limits=make_limits(service.settings),
+        workspace=source.workspace,
+        limit=options.limit,
+        name=name or source.name,
+        uses_stored=options.uses_stored,
     )
 
 
@@ -187,6 +199,8 @@ def _take_back_lost(service: Service, run: Run) -> None:
 
 
 def _queue(service: Service, run_id: str) -> Run:
+    reopen_batch_of(service.db, run_id)
+    tell_again_of_run(service.db, run_id)
     service.queue.add(run_id)
     service.host.wake()
     return service.store.get_run(run_id)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from threading import Event, Thread
 
 from thresher.bootstrap import Service
-from thresher.core.errors import StateConflict, ThresherError, own_words
+from thresher.core.errors import StateConflict, UnsupportedDocument
 from thresher.core.logging import get_logger
+from thresher.operations.loops import Loop
 from thresher.persistence.repositories.sources import (
     Source,
     forget_source,
@@ -19,6 +19,7 @@ from thresher.persistence.repositories.sources import (
     unknown_source,
 )
 from thresher.persistence.source_files import Incoming
+from thresher.workflows.discovery.subtrees import Limits, SourceDocument
 
 log = get_logger(__name__)
 
@@ -30,6 +31,19 @@ def keep_source(service: Service, workspace: str, incoming: Incoming, name: str)
     source = remember_source(service.db, workspace, incoming.sha256, name, incoming.size)
     service.files.keep(incoming)
     return source
+
+
+def check_kind(incoming: Incoming, name: str, limits: Limits) -> None:
+    """Looks at the first bytes of a document, whether all of it is there or not.
+
+    Raises:
+        UnsupportedDocument: it is no XML.
+        BadInput: it is empty, or its encoding cannot be told.
+    """
+    document = SourceDocument.open(incoming.path, limits, name)
+    begin = next((text for chunk in document.utf8_chunks() if (text := chunk.lstrip())), b"")
+    if not begin.startswith(b"<"):
+        raise UnsupportedDocument(f"{name} is no XML: it does not begin with `<`.")
 
 
 def find_source(service: Service, workspace: str, source_id: str) -> Source:
@@ -57,14 +71,14 @@ def use_source(service: Service, workspace: str, source_id: str) -> Source:
 
 
 def delete_source(service: Service, source: Source) -> None:
-    """Deletes a document that no run refers to.
+    """Deletes a document that no run refers to, nor a schedule.
 
     Raises:
-        StateConflict: a run does.
+        StateConflict: one does.
     """
     if not forget_source(service.db, source.source_id):
         raise StateConflict(
-            f"Document {source.source_id} has runs: delete them first, the document goes with the last."
+            f"Document {source.source_id} has runs or is scheduled: delete these first, it goes with its last run."
         )
     drop_file(service, source.sha256)
 
@@ -98,29 +112,11 @@ def drop_old_sources(service: Service) -> int:
     return len(gone)
 
 
-class Retention:
-    """Deletes old documents once in a while, in a thread of its own."""
+def retention(service: Service) -> Loop:
+    """Deletes old documents once in a while."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._ended = Event()
-        self._thread = Thread(target=self._clean, name="thresher-retention", daemon=True)
+    def clean() -> None:
+        if gone := drop_old_sources(service):
+            log.info("documents deleted", documents=gone)
 
-    def start(self) -> None:
-        """Begins."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends; waits for nothing but what is being deleted just now."""
-        self._ended.set()
-        self._thread.join()
-
-    def _clean(self) -> None:
-        while True:
-            try:
-                if gone := drop_old_sources(self._service):
-                    log.info("documents deleted", documents=gone)
-            except (ThresherError, OSError) as error:
-                log.warning("documents not deleted", error=type(error).__name__, reason=own_words(error))
-            if self._ended.wait(CLEAN_EVERY):
-                return
+    return Loop("retention", clean, CLEAN_EVERY)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from thresher.core.access import Role
+from thresher.core.jobs import ChannelKind, DeliveryEvent, DeliveryStatus, DocumentStatus
 from thresher.engine.work import AttemptStatus, ItemStatus, Mode, Priority, RunRequest, RunStatus
 
 
@@ -370,4 +371,170 @@ class NodeConfigurationRow(Base):
         sa.UniqueConstraint(
             "workspace", "message_root", "spec_version", "sender", "path", name="uq_node_configurations_target"
         ),
+    )
+
+
+def _reference(target: str, action: str) -> sa.ForeignKey:
+    return sa.ForeignKey(target, ondelete=action)
+
+
+class TemplateRow(Base):
+    """A named set of options."""
+
+    __tablename__ = "templates"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    name: Mapped[str] = mapped_column(ForeignText)
+    description: Mapped[str | None] = mapped_column(ForeignText)
+    options: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (sa.UniqueConstraint("workspace", "name"), sa.Index(None, "workspace", "id"))
+
+
+class ScheduleRow(Base):
+    """When a batch is begun again and again. ``next_at`` None: not any more, or it is paused."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    name: Mapped[str] = mapped_column(ForeignText)
+    expression: Mapped[str]
+    time_zone: Mapped[str]
+    template_id: Mapped[str | None] = mapped_column(_reference("templates.id", "RESTRICT"))
+    is_paused: Mapped[bool]
+    next_at: Mapped[datetime | None]
+    fired_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (sa.Index(None, "workspace", "id"), _partial_index("next_at"), _partial_index("template_id"))
+
+
+class ScheduledDocumentRow(Base):
+    """A document that a schedule has read: at an address, or one that is kept."""
+
+    __tablename__ = "scheduled_documents"
+
+    schedule_id: Mapped[str] = mapped_column(_reference("schedules.id", "CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    url: Mapped[str | None] = mapped_column(ForeignText)
+    name: Mapped[str] = mapped_column(ForeignText)
+    source_id: Mapped[str | None] = mapped_column(_reference("sources.id", "SET NULL"))
+
+    __table_args__ = (_partial_index("source_id"),)
+
+
+class BatchRow(Base):
+    """Many documents that are read in the same way. ``options``: of each run; ``max_bytes``: of a fetched document.
+
+    ``finished_at``: when all that is to be done of it had ended.
+    """
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    name: Mapped[str | None] = mapped_column(ForeignText)
+    template: Mapped[str | None] = mapped_column(ForeignText)
+    priority: Mapped[int]
+    options: Mapped[dict[str, Any]]
+    max_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    requested: Mapped[str | None]
+    schedule_id: Mapped[str | None] = mapped_column(_reference("schedules.id", "SET NULL"))
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("requested", RunRequest),
+        sa.Index(None, "workspace", "id"),
+        sa.Index(None, "finished_at"),
+        _partial_index("schedule_id"),
+    )
+
+
+class BatchDocumentRow(Base):
+    """A document of a batch; ``number`` counts from 1. ``duplicate_of``: the number of the one it is equal to."""
+
+    __tablename__ = "batch_documents"
+
+    batch_id: Mapped[str] = mapped_column(_reference("batches.id", "CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    url: Mapped[str | None] = mapped_column(ForeignText)
+    name: Mapped[str] = mapped_column(ForeignText)
+    source_id: Mapped[str | None] = mapped_column(_reference("sources.id", "SET NULL"))
+    run_id: Mapped[str | None] = mapped_column(_reference("runs.id", "SET NULL"))
+    duplicate_of: Mapped[int | None]
+    status: Mapped[str]
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime | None]
+    owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    error_class: Mapped[str | None]
+    error_message: Mapped[str | None] = mapped_column(ForeignText)
+
+    __table_args__ = (
+        _one_of("status", DocumentStatus),
+        sa.CheckConstraint("(status = 'fetching') = (owner IS NOT NULL)", name="lease"),
+        sa.Index(None, "status"),
+        _partial_index("source_id"),
+        _partial_index("run_id"),
+    )
+
+
+class ChannelRow(Base):
+    """How somebody is told. ``secret``: signs webhooks. ``is_always``: of all runs and batches of the workspace."""
+
+    __tablename__ = "channels"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    name: Mapped[str] = mapped_column(ForeignText)
+    kind: Mapped[str]
+    target: Mapped[str]
+    secret: Mapped[str | None]
+    is_always: Mapped[bool]
+    is_enabled: Mapped[bool]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        _one_of("kind", ChannelKind),
+        sa.UniqueConstraint("workspace", "name"),
+        sa.Index(None, "workspace", "id"),
+    )
+
+
+class DeliveryRow(Base):
+    """A notification. ``payload``: what is told, from the first try on. ``http_status``: of the last answer."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace: Mapped[str]
+    channel_id: Mapped[str] = mapped_column(_reference("channels.id", "CASCADE"))
+    event: Mapped[str]
+    run_id: Mapped[str | None] = mapped_column(_reference("runs.id", "CASCADE"))
+    batch_id: Mapped[str | None] = mapped_column(_reference("batches.id", "CASCADE"))
+    status: Mapped[str]
+    attempts: Mapped[int]
+    next_attempt_at: Mapped[datetime | None]
+    owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    payload: Mapped[dict[str, Any] | None]
+    http_status: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(ForeignText)
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("event", DeliveryEvent),
+        _one_of("status", DeliveryStatus),
+        sa.CheckConstraint("(status = 'sending') = (owner IS NOT NULL)", name="lease"),
+        sa.Index(None, "workspace", "id"),
+        sa.Index(None, "status", "next_attempt_at"),
+        sa.Index(None, "channel_id"),
+        _partial_index("run_id"),
+        _partial_index("batch_id"),
     )

@@ -67,6 +67,13 @@ def test_upgrading_an_empty_database_gives_the_tables_of_the_models(engine: sa.E
     Base.metadata.create_all(engine)
     assert upgraded == tables(engine)
     assert set(upgraded) == {
+        "batches",
+        "batch_documents",
+        "templates",
+        "schedules",
+        "scheduled_documents",
+        "channels",
+        "deliveries",
         "runs",
         "items",
         "attempts",

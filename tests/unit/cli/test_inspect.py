@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from thresher.cli.inspect import inspect, size
+from thresher.cli.inspect import inspect
 from thresher.core.config import Settings
+from thresher.operations.formats import size
 
 
 def test_what_will_be_read_is_shown_in_its_place_however_deep(

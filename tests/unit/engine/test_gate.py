@@ -255,3 +255,29 @@ def test_a_second_round_finds_all_permits_again(limit: int, fails: list[bool]) -
         for future in [pool.submit(work, failing) for failing in fails]:
             future.exception(10)
     assert (gate.in_flight, gate.waiting) == (0, 0)
+
+
+def test_the_load_of_a_gate_is_its_rate_against_its_limit() -> None:
+    clock = Clock()
+    gate = gate_of(4, clock, requests_per_minute=120.0)
+    idle = gate.load()
+    assert (idle.resource, idle.in_flight, idle.concurrency, idle.requests_per_second) == ("the model", 0, 4, 0.0)
+    assert (idle.requests_limit, idle.tokens_limit, idle.circuit, idle.pause) == (2.0, None, Circuit.CLOSED, 0.0)
+    for _ in range(20):
+        clock.now += 0.5
+        with gate.permit():
+            assert gate.load().in_flight == 1
+    assert gate.load().requests_per_second == pytest.approx(2.0, rel=0.11)
+
+
+def test_a_limit_that_replies_tell_is_known_from_the_first_and_one_that_nobody_tells_from_a_refusal() -> None:
+    told, silent = gate_of(4), gate_of(4)
+    with told.permit(tokens=10) as permit:
+        permit.settle(ReportedLimits(limit_requests=600, remaining_requests=599, reset_requests=0.1))
+    assert told.load().requests_limit == pytest.approx(10.0)
+    assert silent.load().requests_limit is None
+    with suppress(RateLimited), silent.permit():
+        raise RateLimited("slow down", retry_after=7.0)
+    load = silent.load()
+    assert load.requests_limit is not None
+    assert load.pause == pytest.approx(7.0, abs=0.5)

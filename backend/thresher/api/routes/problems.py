@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from thresher.api.problems import PROBLEMS, TYPES, Problem
 from thresher.api.schemas.problems import described
 from thresher.core.errors import NotFound
+from thresher.operations.problems import PROBLEMS, TYPES, Problem
 
 router = APIRouter(prefix=TYPES, tags=["problems"])
 

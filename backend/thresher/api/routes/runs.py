@@ -9,17 +9,18 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from thresher.api.deps import Cursor, Limit, Reader, RunDep, RunToChange, ServiceDep, Writer
+from thresher.api.deps import Cursor, IntakeDep, Limit, Reader, RunDep, RunToChange, ServiceDep, Writer
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
-from thresher.api.schemas.runs import ResumeIn, RetriedOut, RetryIn, RunOptionsIn, RunOut, RunsQuery
-from thresher.api.uploads import Upload, received
+from thresher.api.schemas.runs import ResumeIn, RetriedOut, RetryIn, RunOut, RunsQuery
 from thresher.api.waiting import wait_for_end
-from thresher.bootstrap import Service, make_limits
+from thresher.bootstrap import Service
 from thresher.core.errors import BadInput
 from thresher.engine.work import ENDED, Run, RunRequest, RunStatus
 from thresher.operations import runs
+from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import keep_source, use_source
+from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories.items import Chosen
 from thresher.persistence.repositories.workspace_runs import Page, cursor_of, list_runs, progress_of
 from thresher.workflows.discovery.discovery_workflow import KIND
@@ -27,7 +28,7 @@ from thresher.workflows.discovery.discovery_workflow import KIND
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 LONGEST_WAIT = 3600.0  # seconds
-_LISTS = ("paths", "nodes")
+_LISTS = ("paths", "nodes", "notify")
 
 _FORM = {
     "requestBody": {
@@ -50,9 +51,11 @@ _FORM = {
                             "description": "All options as one JSON object, instead of a field for each.",
                         },
                         "paths": {"type": "array", "items": {"type": "string"}},
+                        "stored_nodes": {"type": "boolean", "default": True},
                         "limit": {"type": "integer", "minimum": 1},
                         "mode": {"type": "string", "enum": ["auto", "parallel", "batch", "sequential"]},
                         "priority": {"type": "string", "enum": ["immediate", "normal", "low"]},
+                        "notify": {"type": "array", "items": {"type": "string"}},
                         "budget": {"type": "string", "examples": ["$0.50", "200ktokens"]},
                     },
                 },
@@ -80,13 +83,13 @@ async def create_run(
     response: Response,
     service: ServiceDep,
     writer: Writer,
+    intake: IntakeDep,
     kind: Annotated[str, Query(description="What is to be done: `discovery`.")] = KIND,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the end of the run.")] = 0,
 ) -> RunOut:
     """Stores the document and queues a run of it; all that takes long happens in the background."""
     runs.check_kind(kind)
-    most = (writer.key and writer.key.max_upload_bytes) or service.settings.max_upload_bytes
-    async with received(request, service.files, most, make_limits(service.settings), instead="source") as upload:
+    async with received(request, intake, instead="source") as upload:
         source_id = source_of(upload)
         options = options_of(upload)
         run = await run_in_threadpool(_begin, service, writer.workspace, upload, source_id, options)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from thresher.api import problems
+from thresher.operations import problems
 
 
 class PlaceOfError(BaseModel):

@@ -8,28 +8,11 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from thresher.core.config import ProcessingMode
-from thresher.core.errors import BadConfiguration
 from thresher.engine.budget import Budget
-from thresher.engine.work import Counts, Priority, Run, RunStatus
+from thresher.engine.work import Counts, Run, RunStatus
 from thresher.operations.budgets import BudgetChange
-from thresher.operations.runs import RunOptions
+from thresher.operations.run_options import PriorityName, budget_or_none
 from thresher.persistence.repositories.workspace_runs import RunFilter, RunOrder, RunProgress
-from thresher.workflows.discovery import NodeConfiguration, parse_paths
-
-PriorityName = Literal["immediate", "normal", "low"]
-
-
-def budget_or_none(value: str | None) -> str | None:
-    """A budget as it is written.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        return None if value is None else str(Budget.parse(value))
-    except BadConfiguration as error:
-        raise ValueError(str(error)) from error
 
 
 class RunsQuery(BaseModel):
@@ -52,47 +35,6 @@ class RunsQuery(BaseModel):
     def order(self) -> RunOrder:
         """What is sorted by."""
         return RunOrder(self.sort.removeprefix("-"))
-
-
-class RunOptionsIn(BaseModel):
-    """How a document is to be read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paths: list[str] = Field(
-        default=[], max_length=1000, description="Subtrees to read; none: chosen from the structure of the document."
-    )
-    nodes: list[NodeConfiguration] = Field(
-        default=[], max_length=1000, description="Node configurations: which paths are read, and how."
-    )
-    limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
-    mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
-    priority: PriorityName = "normal"
-    budget: str | None = Field(
-        default=None, max_length=40, description="What the run may spend: `$0.50` or `200ktokens`."
-    )
-
-    @field_validator("paths")
-    @classmethod
-    def _paths_are_readable(cls, value: list[str]) -> list[str]:
-        try:
-            parse_paths(value)
-        except BadConfiguration as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    _budget_is_one = field_validator("budget")(budget_or_none)
-
-    def options(self) -> RunOptions:
-        """The same, for the operations."""
-        return RunOptions(
-            self.paths,
-            self.nodes,
-            self.limit,
-            self.mode,
-            Priority[self.priority.upper()],
-            None if self.budget is None else Budget.parse(self.budget),
-        )
 
 
 class CountsOut(BaseModel):

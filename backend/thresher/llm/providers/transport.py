@@ -7,21 +7,19 @@ HTTP asks of a client: proxies, TLS, compression, connections that the server ha
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import ssl
 import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import pycurl
 
+from thresher.core.certificates import system_certificates
 from thresher.core.errors import PermanentLLMError, ThresherError, TransientLLMError
 from thresher.llm.providers.preparation import Template
 
@@ -36,12 +34,6 @@ _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "li
 _ESTABLISHED = b"\x01"  # its first field, the state: neither side has begun to close
 _TOO_MUCH = -1  # less than was handed over: libcurl ends the transfer
 
-_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
 _CERTIFICATE_ERRORS = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
 
 _NOTHING_CAME = frozenset({pycurl.E_GOT_NOTHING, pycurl.E_SEND_FAIL_REWIND})  # the latter: see _hand_over
@@ -271,13 +263,9 @@ def _proxy_of(url: str) -> str:
 
 def _trust_as_the_system_does(curl: pycurl.Curl) -> None:
     """The TLS library that comes with libcurl does not know where this system keeps its certificates."""
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not file and not folder:
-        if sys.platform in ("win32", "darwin"):
-            curl.setopt(pycurl.SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
-            return
-        paths = ssl.get_default_verify_paths()
-        file = next((name for name in (paths.openssl_cafile, *_BUNDLES) if Path(name).is_file()), None)
-        folder = paths.openssl_capath if Path(paths.openssl_capath).is_dir() else None
-    curl.setopt(pycurl.CAINFO, file or "")
-    curl.setopt(pycurl.CAPATH, folder or "")
+    certificates = system_certificates()
+    if certificates is None:
+        curl.setopt(pycurl.SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
+        return
+    curl.setopt(pycurl.CAINFO, certificates.file)
+    curl.setopt(pycurl.CAPATH, certificates.folder)

@@ -13,6 +13,7 @@ from thresher.core.errors import NotFound
 from thresher.engine.work import AttemptRecord, AttemptStatus, ItemStatus, JsonValue, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories import run_requests
+from thresher.persistence.repositories.positions import DIGITS as _LEVEL
 from thresher.persistence.repositories.statements import PAYLOAD_OF_ITEM
 from thresher.persistence.tables import AttemptRow, ItemRow
 
@@ -97,6 +98,25 @@ def get_item(db: ThreadSafeDatabaseManager, run_id: str, item_id: int) -> Item:
     if row is None:
         raise NotFound(f"Run {run_id} has no node with the number {item_id}.")
     return _item(row)
+
+
+def byte_ranges(db: ThreadSafeDatabaseManager, item_id: int) -> tuple[range, range] | None:
+    """Where in its document an item's whole subtree begins (and its first piece ends), and where the item itself is.
+
+    In bytes, as the attribute ``bytes`` of the items says it; None where it is not known.
+    """
+    columns = (ItemRow.run_id, ItemRow.position, ItemRow.attributes)
+    with db.read() as session:
+        run_id, position, attributes = session.execute(sa.select(*columns).where(ItemRow.id == item_id)).one()
+        first = session.execute(
+            sa.select(ItemRow.attributes)
+            .where(ItemRow.run_id == run_id, ItemRow.position >= position[:_LEVEL])
+            .order_by(ItemRow.position, ItemRow.id)
+            .limit(1)
+        ).scalar_one()
+    if "bytes" not in attributes or "bytes" not in first:
+        return None
+    return range(*first["bytes"]), range(*attributes["bytes"])
 
 
 def stream_items(db: ThreadSafeDatabaseManager, run_id: str) -> Iterator[Item]:

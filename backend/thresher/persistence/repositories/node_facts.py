@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from thresher.core.errors import NotFound
 from thresher.engine.work import JsonObject
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.prepared import PreparedStatement
@@ -18,7 +19,11 @@ from thresher.persistence.repositories.positions import encode_position
 from thresher.persistence.repositories.store import ItemRecords
 
 _PAGE = 500  # facts in memory at a time
+_MOST_TYPES = 200
 _SAMPLED = 20_000  # facts from which a sample is taken, so that it costs the same for any run
+
+FactPlace: TypeAlias = tuple[str, int, int]
+"""Where a fact stands: the position of its item as it is stored, the item's identifier, its number in the item."""
 
 _fact = sql.NODE_FACTS.c
 _EXPORTED = (
@@ -51,6 +56,15 @@ class Grounding(StrEnum):
     PROVED = "true"
     UNPROVED = "false"
     ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class FactPage:
+    """Which part of a list of facts: so many behind the one at ``after``, or before it."""
+
+    limit: int = 50
+    after: FactPlace | None = None
+    is_backwards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,73 @@ def stream_facts(db: ThreadSafeDatabaseManager, run_id: str, wanted: FactFilter 
         if len(rows) < _PAGE:
             return
         page = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*(sa.literal(value) for value in rows[-1][:3])))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFact:
+    """A fact as it is stored, ungrounded values included; ``place`` orders it among the facts of its run."""
+
+    fact_id: int
+    place: FactPlace
+    section_path: str
+    node_type: str
+    node_ordinal: int | None
+    extractor: str
+    confidence: float | None
+    pii_masked: bool
+    fields: Sequence[Mapping[str, Any]]
+    references: Sequence[Mapping[str, Any]]
+    record: Any
+
+    @property
+    def item_id(self) -> int:
+        """The node that it was read from."""
+        return self.place[1]
+
+    @property
+    def fields_grounded(self) -> int:
+        """How many fields are proved."""
+        return [bool(value["grounded"]) for value in self.fields].count(True)
+
+
+def list_facts(db: ThreadSafeDatabaseManager, run_id: str, wanted: FactFilter, page: FactPage) -> Sequence[StoredFact]:
+    """A page of a run's facts in the order of the document (backwards: the nearest first)."""
+    query = sa.select(_fact.id, *_ORDER, *_EXPORTED[1:]).where(_fact.run_id == run_id, *_conditions(wanted))
+    if page.after is not None:
+        order, place = sa.tuple_(*_ORDER), sa.tuple_(*(sa.literal(value) for value in page.after))
+        query = query.where(order < place if page.is_backwards else order > place)
+    query = query.order_by(*(column.desc() if page.is_backwards else column for column in _ORDER))
+    with db.read() as session:
+        return [_stored(tuple(row)) for row in session.execute(query.limit(page.limit))]
+
+
+def get_fact(db: ThreadSafeDatabaseManager, run_id: str, fact_id: int) -> StoredFact:
+    """A fact of a run.
+
+    Raises:
+        NotFound: the run has none of this number, or no longer: a node that is read anew has new facts.
+    """
+    row = None
+    if fact_id < 2**63:
+        query = sa.select(_fact.id, *_ORDER, *_EXPORTED[1:]).where(_fact.run_id == run_id, _fact.id == fact_id)
+        with db.read() as session:
+            row = session.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"Run {run_id} has no fact with the number {fact_id}; it may have been read anew.")
+    return _stored(tuple(row))
+
+
+def fact_types(db: ThreadSafeDatabaseManager, run_id: str) -> Sequence[tuple[str, int]]:
+    """The types of a run's facts, the most frequent first, and how many there are of each; 200 types at most."""
+    count = sa.func.count()
+    query = sa.select(_fact.node_type, count).where(_fact.run_id == run_id).group_by(_fact.node_type)
+    with db.read() as session:
+        found = session.execute(query.order_by(count.desc(), _fact.node_type).limit(_MOST_TYPES))
+        return [(row[0], row[1]) for row in found]
+
+
+def _stored(values: Sequence[Any]) -> StoredFact:
+    return StoredFact(values[0], (values[1], values[2], values[3]), *values[4:])
 
 
 def _conditions(wanted: FactFilter) -> Iterator[sa.ColumnElement[bool]]:

@@ -55,6 +55,11 @@ class SqlRunQueue:
 
         return self._db.write_with_lock(lease_it)
 
+    def holds(self, run_id: str) -> bool:
+        """Whether a server is to work on a run, or does."""
+        with self._db.read() as session:
+            return session.execute(sa.select(_queued.run_id).where(_queued.run_id == run_id)).first() is not None
+
     def renew(self, owner: str, lease: float) -> int:
         """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
         until = self._clock() + timedelta(seconds=lease)
@@ -103,11 +108,7 @@ class SqlRunQueue:
         """Queues a run that has stopped, or is about to; see ``enqueue``."""
         now = self._clock()
 
-        def queue(session: Session) -> None:
-            enqueue(session.connection(), run_id, now)
-            _make_pending(session.connection(), run_id)
-
-        self._db.write_with_lock(queue)
+        self._db.write_with_lock(lambda session: requeue(session.connection(), run_id, now))
 
 
 def enqueue(connection: sa.Connection, run_id: str, now: datetime) -> None:
@@ -115,6 +116,12 @@ def enqueue(connection: sa.Connection, run_id: str, now: datetime) -> None:
     insert: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
     new = insert(QUEUE).values(run_id=run_id, queued_at=now)
     connection.execute(new.on_conflict_do_update(index_elements=["run_id"], set_={"queued_at": new.excluded.queued_at}))
+
+
+def requeue(connection: sa.Connection, run_id: str, now: datetime) -> None:
+    """Queues a run that has stopped, or is about to, in the transaction of ``connection``; it is pending then."""
+    enqueue(connection, run_id, now)
+    _make_pending(connection, run_id)
 
 
 def _is_over() -> sa.ColumnElement[bool]:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import NotFound
+from thresher.core.jobs import DocumentStatus
 from thresher.engine.work import ENDED
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.sortable_ids import SortableIds
 from thresher.persistence.repositories.statements import RUNS
-from thresher.persistence.tables import SourceRow
+from thresher.persistence.tables import BatchDocumentRow, ScheduledDocumentRow, SourceRow
 
 SOURCES: Final[sa.Table] = sa.Table(SourceRow.__tablename__, SourceRow.metadata)
 _source, _run = SOURCES.c, RUNS.c
+_in_batch = sa.Table(BatchDocumentRow.__tablename__, BatchDocumentRow.metadata).c
+_scheduled = sa.Table(ScheduledDocumentRow.__tablename__, ScheduledDocumentRow.metadata).c
 _ids = SortableIds("d")
 
 
@@ -81,6 +86,21 @@ def unknown_source(source_id: str) -> NotFound:
     return NotFound(f"No document is named {source_id!r}.")
 
 
+@contextmanager
+def telling_of_lost_source(source_id: str | None) -> Iterator[None]:
+    """Around the writing of a run of a document.
+
+    Raises:
+        NotFound: the document was deleted meanwhile.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if source_id is None:
+            raise
+        raise unknown_source(source_id) from error
+
+
 def list_sources(
     db: ThreadSafeDatabaseManager, workspace: str, limit: int, before: str | None = None
 ) -> Sequence[Source]:
@@ -93,20 +113,30 @@ def list_sources(
 
 
 def forget_source(db: ThreadSafeDatabaseManager, source_id: str) -> bool:
-    """Deletes the row of a document that has no run any more; says whether it did."""
-    has_runs = sa.select(_run.id).where(_run.source_id == source_id).exists()
-    unused = SOURCES.delete().where(_source.id == source_id, ~has_runs)
+    """Deletes the row of a document that has no run any more, and is to have none; says whether it did."""
+    has_runs = sa.select(_run.id).where(_run.source_id == _source.id).exists()
+    unused = SOURCES.delete().where(_source.id == source_id, ~has_runs, ~_is_awaited())
     return db.write_with_lock(lambda session: session.connection().execute(unused).rowcount) > 0
 
 
 def forget_unused_since(db: ThreadSafeDatabaseManager, before: datetime) -> Sequence[Source]:
-    """Deletes the rows of documents that were last used before a moment, and are in no open run; returns them.
+    """Deletes the rows of documents that were last used before a moment, and are in no open run, nor to be in one.
 
-    Their runs stay, without the document.
+    Returns them. Their runs stay, without the document.
     """
     is_open = sa.select(_run.id).where(_run.source_id == _source.id, _run.status.not_in([s.value for s in ENDED]))
-    old = SOURCES.delete().where(_source.used_at < before, ~is_open.exists()).returning(*_source)
+    old = SOURCES.delete().where(_source.used_at < before, ~is_open.exists(), ~_is_awaited()).returning(*_source)
     return db.write_with_lock(lambda session: [Source(*row) for row in session.connection().execute(old)])
+
+
+def _is_awaited() -> sa.ColumnElement[bool]:
+    """Whether a batch is about to read the document, or a schedule will."""
+    open_states = [DocumentStatus.WAITING.value, DocumentStatus.FETCHING.value]
+    in_batch = (_in_batch.source_id == _source.id) & _in_batch.status.in_(open_states)
+    return sa.or_(
+        sa.select(_in_batch.number).where(in_batch).correlate(SOURCES).exists(),
+        sa.select(_scheduled.number).where(_scheduled.source_id == _source.id).correlate(SOURCES).exists(),
+    )
 
 
 def is_referred_to(db: ThreadSafeDatabaseManager, sha256: str) -> bool:

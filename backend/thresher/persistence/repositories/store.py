@@ -11,7 +11,6 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, PermanentError
@@ -44,7 +43,7 @@ from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_queue import enqueue
 from thresher.persistence.repositories.sortable_ids import SortableIds
-from thresher.persistence.repositories.sources import unknown_source
+from thresher.persistence.repositories.sources import telling_of_lost_source
 from thresher.persistence.tables import ItemRow, RunRow
 
 WORKER_LOST = "WorkerLost"
@@ -113,6 +112,12 @@ class SqlStore:
         Raises:
             NotFound: its document was deleted meanwhile.
         """
+        with telling_of_lost_source(new.source_id):
+            run_id = self._db.write_with_lock(lambda session: self.add_run(session, new, queued=queued))
+        return self.get_run(run_id)
+
+    def add_run(self, session: Session, new: NewRun, *, queued: bool = False) -> str:
+        """The same within a unit of the caller's, who is ``telling_of_lost_source``; returns the run's identifier."""
         now = self._clock()
         row: dict[str, Any] = {
             "id": self._run_ids.new(now),
@@ -124,19 +129,11 @@ class SqlStore:
             "created_at": now,
         }
 
-        def insert(session: Session) -> None:
-            connection = session.connection()
-            connection.execute(sql.RUNS.insert(), row)
-            if queued:
-                enqueue(connection, row["id"], now)
-
-        try:
-            self._db.write_with_lock(insert)
-        except IntegrityError as error:
-            if new.source_id is None:
-                raise
-            raise unknown_source(new.source_id) from error
-        return self.get_run(row["id"])
+        connection = session.connection()
+        connection.execute(sql.RUNS.insert(), row)
+        if queued:
+            enqueue(connection, row["id"], now)
+        return str(row["id"])
 
     def settle_run(self, run_id: str, settled: NewRun) -> Run:
         """Writes what is settled of a run that was stored before its source was looked at; nothing of it is planned.

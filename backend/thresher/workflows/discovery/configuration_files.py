@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,38 @@ def load(path: Path) -> tuple[NodeConfiguration, ...]:
             or key, and what is expected.
     """
     try:
-        tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        content = _content(tree)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadConfiguration(f"Cannot read the configuration {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise BadConfiguration(f"The configuration {path} is not UTF-8 text (byte {error.start}).") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> tuple[NodeConfiguration, ...]:
+    """Reads the text of a configuration file that people call ``name``.
+
+    Raises:
+        BadConfiguration: it is no YAML, or says something unusable; see ``load``.
+    """
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = _content(tree)
     except yaml.YAMLError as error:
-        raise BadConfiguration(f"The configuration {path} is not valid YAML: {_place(error)}.") from error
+        raise BadConfiguration(f"The configuration {name} is not valid YAML: {_place(error)}.") from error
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "it is nested too deep"
-        raise BadConfiguration(f"The configuration {path} cannot be used: {reason}.") from error
+        raise BadConfiguration(f"The configuration {name} cannot be used: {reason}.") from error
     try:
         return ConfigurationFile.model_validate(content).nodes
     except ValidationError as error:
-        raise BadConfiguration(f"The configuration {path} cannot be used: {_sentences(error, tree)}.") from error
+        raise BadConfiguration(f"The configuration {name} cannot be used: {_sentences(error, tree)}.") from error
+
+
+def dump(nodes: Iterable[NodeConfiguration]) -> str:
+    """The text of a configuration file that ``parse`` reads the same configurations from."""
+    content = [node.model_dump(by_alias=True, exclude_defaults=True) for node in nodes]
+    return yaml.safe_dump({"nodes": content}, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _place(error: yaml.YAMLError) -> str:

@@ -21,6 +21,7 @@ from thresher.workflows.discovery.node_reader import Node, NodeReader
 from thresher.workflows.discovery.subtrees import (
     Detection,
     Limits,
+    Recognition,
     SourceDocument,
     Subtree,
     Survey,
@@ -38,6 +39,7 @@ SMALLEST_SPLIT = 96  # bytes
 
 ReaderFactory = Callable[[Run, NodeConfiguration | None], NodeReader]
 Locate = Callable[[Run], Path]
+StoredNodes = Callable[[str], Sequence[NodeConfiguration]]
 
 
 def path_of(run: Run) -> Path:
@@ -50,7 +52,8 @@ class DiscoveryRequest:
     """What is wanted of a document. Without ``paths`` and ``nodes`` the paths are chosen from its structure.
 
     ``limit`` takes only the first subtrees, in document order. ``name``: what people call the document, where its file
-    is named otherwise.
+    is named otherwise. ``stored``: configurations that are used where no ``nodes`` are given, as far as they are meant
+    for the document (with ``paths``: for these paths); ``uses_stored``: they are looked up when the document is.
     """
 
     path: Path
@@ -60,22 +63,29 @@ class DiscoveryRequest:
     workspace: str = "default"
     limit: int | None = None
     name: str | None = None
+    stored: Sequence[NodeConfiguration] = ()
+    uses_stored: bool = False
 
 
 class DiscoveryWorkflow:
     """Cuts a document into subtrees and reads each; see ``engine.ports.Workflow``.
 
     ``make_reader`` gives the reader for a run and the configuration of one path (None where there is none),
-    ``locate`` says where the document of a run lies now.
+    ``locate`` says where the document of a run lies now, ``stored`` which node configurations a workspace has.
     """
 
     kind = KIND
 
     def __init__(
-        self, make_reader: ReaderFactory, batch_limits: BatchLimits | None = None, locate: Locate = path_of
+        self,
+        make_reader: ReaderFactory,
+        batch_limits: BatchLimits | None = None,
+        locate: Locate = path_of,
+        stored: StoredNodes = lambda _workspace: (),
     ) -> None:
         self._make_reader = make_reader
         self._locate = locate
+        self._stored = stored
         self._batch_limits = batch_limits or BatchLimits()
         self._readers: dict[tuple[str, str], NodeReader] = {}
         self._batch_readers: dict[tuple[str, str], BatchReader] = {}
@@ -90,11 +100,7 @@ class DiscoveryWorkflow:
         """
         parse_paths(request.paths)
         document = SourceDocument.open(request.path, request.limits, request.name)
-        look = recognise if request.paths or request.nodes else survey
-        seen = look(document, request.limits)
-        nodes = applicable(request.nodes, seen.detection)
-        if request.nodes and not nodes and not request.paths:
-            raise NothingMatched(_no_configuration(document, seen.detection))
+        seen, nodes = _looked_at(document, request)
         paths = list(request.paths) or [node.path for node in nodes]
         if isinstance(seen, Survey):
             paths = [path.text for path in seen.choose_paths()]
@@ -125,6 +131,7 @@ class DiscoveryWorkflow:
         asked: dict[str, Any] = {
             "paths": list(request.paths),
             "nodes": [node.model_dump(by_alias=True, exclude_none=True) for node in request.nodes],
+            "stored": request.uses_stored,
         }
         return NewRun(
             kind=KIND,
@@ -151,6 +158,7 @@ class DiscoveryWorkflow:
             self._locate(run),
             paths=_texts(asked["paths"]),
             nodes=[NodeConfiguration.model_validate(node) for node in asked["nodes"]],
+            stored=self._stored(run.workspace) if asked.get("stored") else (),
             limits=_limits(run),
             workspace=run.workspace,
             limit=run.options["limit"],  # type: ignore[arg-type] # as announce() wrote it
@@ -170,6 +178,17 @@ class DiscoveryWorkflow:
             source_id=run.source_id,
         )
 
+    def document(self, run: Run) -> SourceDocument:
+        """The document of a run, as the run began with it.
+
+        Raises:
+            StateConflict: it is another one by now.
+            BadInput: it cannot be read, or is no longer kept.
+        """
+        document = SourceDocument.open(self._locate(run), _limits(run), str(run.source["name"]))
+        _must_be_the_same(document, run)
+        return document
+
     def plan(self, run: Run) -> Iterator[ItemSpec]:
         """Streams the subtrees of the run's document.
 
@@ -178,9 +197,7 @@ class DiscoveryWorkflow:
             NothingMatched: no subtree matches.
             MalformedDocument: the document is broken behind the subtrees that were yielded.
         """
-        limits = _limits(run)
-        document = SourceDocument.open(self._locate(run), limits, str(run.source["name"]))
-        _must_be_the_same(document, run)
+        limits, document = _limits(run), self.document(run)
         texts = _texts(run.options["paths"])
         disabled = {node.path for node in _nodes(run) if not node.enabled}
         found = False
@@ -263,6 +280,28 @@ class DiscoveryWorkflow:
                 configuration = next((node for node in _nodes(run) if node.path == key[1]), None)
                 self._readers[key] = self._make_reader(run, configuration)
             return self._readers[key]
+
+
+def _looked_at(
+    document: SourceDocument, request: DiscoveryRequest
+) -> tuple[Survey | Recognition, Sequence[NodeConfiguration]]:
+    """What a document is, and the configurations for it; surveyed where its paths are to be chosen.
+
+    Raises:
+        NothingMatched: none of the configurations that were given is meant for it.
+    """
+    if not (request.paths or request.nodes or request.stored):
+        return survey(document, request.limits), ()
+    seen = recognise(document, request.limits)
+    if request.nodes:
+        nodes = applicable(request.nodes, seen.detection)
+        if not nodes and not request.paths:
+            raise NothingMatched(_no_configuration(document, seen.detection))
+        return seen, nodes
+    stored = applicable(request.stored, seen.detection)
+    if request.paths:
+        return seen, [node for node in stored if node.enabled and node.path in request.paths]
+    return (seen, stored) if any(node.enabled for node in stored) else (survey(document, request.limits), ())
 
 
 def subtree_items(subtrees: Iterable[Subtree]) -> Iterator[ItemSpec]:

@@ -112,6 +112,25 @@ class Estimate:
     seconds: Range | None
     experience: Experience | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON for people and programs."""
+        plan = self.size
+        return {
+            "nodes_total": plan.nodes,
+            "nodes_skipped": plan.skipped,
+            "nodes_without_text": plan.silent,
+            "nodes_cached": plan.cached,
+            "nodes_repeated": plan.repeated,
+            "nodes_asked": plan.asked,
+            "requests": self.requests.to_dict(),
+            "prompt_tokens": self.prompt_tokens.to_dict(),
+            "completion_tokens": self.completion_tokens.to_dict(),
+            "cost_usd": None if self.cost_usd is None else self.cost_usd.to_dict(6),
+            "seconds": None if self.seconds is None else self.seconds.to_dict(1),
+            "learned_from_nodes": 0 if self.experience is None else self.experience.nodes,
+            "largest": [{"node": key, "prompt_bytes": count} for count, key in plan.largest],
+        }
+
 
 @dataclass(slots=True)
 class _Measuring:

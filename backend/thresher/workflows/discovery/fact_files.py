@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from thresher.workflows.discovery.spreadsheet_cells import safe_cell
@@ -43,11 +43,11 @@ def as_json(rows: Iterable[Row]) -> Iterator[str]:
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
-def as_csv(rows: Iterable[Row]) -> Iterator[str]:
-    """A line per value; ``kind`` tells fields from references."""
-    yield _line(CSV_COLUMNS)
+def as_csv(rows: Iterable[Row], before: Sequence[str] = ()) -> Iterator[str]:
+    """A line per value; ``kind`` tells fields from references. ``before``: columns in front of all others."""
+    yield _line((*before, *CSV_COLUMNS))
     for row in rows:
-        head = [safe_cell(row[column]) for column in CSV_COLUMNS[:7]]
+        head = [safe_cell(row[column]) for column in (*before, *CSV_COLUMNS[:7])]
         lines = [
             _line([*head, *(safe_cell(cell) for cell in (kind, *(value[key] for key in CSV_COLUMNS[8:])))])
             for kind, values in (("field", row["fields"]), ("reference", row["references"]))

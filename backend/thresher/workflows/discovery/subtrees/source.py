@@ -88,6 +88,24 @@ class SourceDocument:
                     raise _too_large(self.name, self.limits)
                 yield piece
 
+    def slice(self, start: int, end: int) -> bytes:
+        """The document's bytes from ``start`` to ``end``, in its own encoding, inflated.
+
+        Raises:
+            UnsafeDocument, BadInput: see ``chunks``.
+        """
+        if not self.is_gzip:
+            with _opened(self.path) as stream:
+                stream.seek(start)
+                return stream.read(end - start)
+        found, place = [], 0
+        for chunk in self.chunks():
+            found.append(chunk[max(start - place, 0) : max(end - place, 0)])
+            place += len(chunk)
+            if place >= end:
+                break
+        return b"".join(found)
+
     def utf8_chunks(self) -> Iterator[bytes]:
         """Streams the document in UTF-8 without byte order mark; ends with an empty chunk.
 

@@ -27,3 +27,13 @@ def fallback_line(fallback: Fallback) -> str:
     if fallback.after == SINGLE:
         return f"a node of a batch is read by itself: {sentence(fallback.reason)}"
     return f"mode {fallback.before} cannot work ({fallback.reason.rstrip('.')}): going on in mode {fallback.after}."
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``812 B``, ``20.1 KB``, ``1.2 GB`` (powers of 1,000)."""
+    number = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < 1000 or unit == "GB":  # SI
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError("unreachable")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from thresher.core import errors
+
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "/problems"  # the folder of the types; each is an address on this server that explains it
 
@@ -103,3 +105,26 @@ PROBLEMS: Final = {
 OF_STATUS: Final = {
     problem.status: problem for problem in reversed(PROBLEMS.values()) if problem is not MALFORMED_DOCUMENT
 }
+
+# The first class that fits decides: the more special ones come first.
+OF_CLASS: Final[tuple[tuple[type[Exception], Problem], ...]] = (
+    (errors.TooLarge, TOO_LARGE),
+    (errors.UnsupportedDocument, UNSUPPORTED),
+    (errors.MalformedDocument, MALFORMED_DOCUMENT),
+    (errors.Unauthenticated, UNAUTHENTICATED),
+    (errors.ForeignHost, FOREIGN_HOST),
+    (errors.ForeignOrigin, FOREIGN_ORIGIN),
+    (errors.Forbidden, FORBIDDEN),
+    (errors.NotFound, NOT_FOUND),
+    (errors.StateConflict, STATE_CONFLICT),
+    (errors.TooManyRequests, TOO_MANY_REQUESTS),
+    (errors.DatabaseUnusable, UNAVAILABLE),
+    (errors.BadInput, BAD_INPUT),
+    (errors.DatabaseUnavailable, UNAVAILABLE),
+    (errors.StorageFailed, UNAVAILABLE),
+)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an error is."""
+    return next((problem for kind, problem in OF_CLASS if isinstance(error, kind)), DEFECT)

@@ -11,15 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 
-from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 
 from thresher.core.errors import BadInput, TooLarge, UnsupportedDocument
 from thresher.operations.request_bodies import take_more
+from thresher.operations.sources import check_kind
 from thresher.persistence.source_files import Incoming, SourceFiles
-from thresher.workflows.discovery.subtrees import Limits, SourceDocument
+from thresher.workflows.discovery.subtrees import Limits
 
 PIECE = 1024 * 1024  # bytes that are written at once
 MOST_FIELDS = 100
@@ -28,12 +29,48 @@ _LONGEST_NAME = 255
 
 
 @dataclass
-class Upload:
-    """What a form held: its fields, and the document with the name that it was given."""
+class Part:
+    """A document of a form. ``error``: what is wrong with it, where that does not concern the others."""
 
-    document: Incoming
-    name: str = ""
+    name: str
+    incoming: Incoming | None = None  # from its first bytes on
+    is_looked_at: bool = False
+    error: BadInput | None = None
+
+    @property
+    def document(self) -> Incoming:
+        """The document as it arrived."""
+        if self.incoming is None:
+            raise BadInput(f"{self.name} is empty.")
+        return self.incoming
+
+
+@dataclass
+class Upload:
+    """What a form held: its fields, and its documents with the names that they were given."""
+
+    parts: list[Part] = field(default_factory=list)
     fields: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def document(self) -> Incoming:
+        """The one document."""
+        return self.parts[0].document
+
+    @property
+    def name(self) -> str:
+        """The name of the one document."""
+        return self.parts[0].name
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What is taken: so many bytes of all documents together, so many documents, each within ``limits``."""
+
+    files: SourceFiles
+    max_bytes: int
+    limits: Limits
+    most: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +82,40 @@ class _Most:
 
 
 @asynccontextmanager
-async def received(
-    request: Request, files: SourceFiles, max_bytes: int, limits: Limits, *, instead: str = ""
-) -> AsyncIterator[Upload]:
-    """The form of a request, its document on the disk; what is not kept while inside is gone afterwards.
+async def received(request: Request, intake: Intake, *, instead: str = "") -> AsyncIterator[Upload]:
+    """The form of a request, its documents on the disk; what is not kept while inside is gone afterwards.
+
+    ``instead``: a field that may stand in the place of documents.
+
+    Where several are taken, one that is no XML has its ``error``; the others are there.
 
     ``instead``: a field that may stand in the document's place; the upload then has no name.
 
     Its fields together are bounded as other bodies are (``MAX_BODY_BYTES``).
 
     Raises:
-        UnsupportedDocument: it is no form, or its document is no XML.
-        TooLarge: it is larger than ``max_bytes``.
-        BadInput: it has no document, or the document is empty or obviously none.
+        UnsupportedDocument: it is no form, or its one document is no XML.
+        TooLarge: it is larger than ``max_bytes``, or there are too many documents.
+        BadInput: it has no document, or the one document is empty or obviously none.
     """
     boundary = _boundary(request)
-    most = _Most(max_bytes, take_more(request.scope))
+    most = _Most(intake.max_bytes, take_more(request.scope))
     _check_announced(request, most)
-    with await run_in_threadpool(files.receive) as document:
-        upload = Upload(document)
-        await _read(request, _Form(boundary, upload, most), limits)
-        document.close()
-        if upload.name:
-            await run_in_threadpool(_check_kind, upload, limits)
-        elif instead not in upload.fields:
+    upload = Upload()
+    try:
+        form = _Form(boundary, upload, intake, most)
+        await _read(request, form)
+        if not upload.parts and instead not in upload.fields:
             raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
         yield upload
+    finally:
+        await run_in_threadpool(_clear, upload)
+
+
+def _clear(upload: Upload) -> None:
+    for part in upload.parts:
+        if part.incoming is not None:
+            part.incoming.__exit__()
 
 
 def _boundary(request: Request) -> bytes:
@@ -87,37 +132,26 @@ def _check_announced(request: Request, most: _Most) -> None:
         raise _too_large(most.document)
 
 
-async def _read(request: Request, form: _Form, limits: Limits) -> None:
-    is_checked = False
+async def _read(request: Request, form: _Form) -> None:
     try:
         async for chunk in request.stream():
             form.feed(chunk)
             if form.is_full:
                 await run_in_threadpool(form.write)
-                if not is_checked:
-                    await run_in_threadpool(_check_kind, form.upload, limits)
-                    is_checked = True
         form.finish()
     except FormParserError as error:
         raise BadInput("The form cannot be read: it is broken or ends too early.") from error
     await run_in_threadpool(form.write)
 
 
-def _check_kind(upload: Upload, limits: Limits) -> None:
-    """Looks at the first bytes of a document, whether all of it is there or not."""
-    document = SourceDocument.open(upload.document.path, limits, upload.name)
-    begin = next((text for chunk in document.utf8_chunks() if (text := chunk.lstrip())), b"")
-    if not begin.startswith(b"<"):
-        raise UnsupportedDocument(f"{upload.name} is no XML: it does not begin with `<`.")
-
-
 class _Form:
     """Takes a form apart; pieces of the document wait until ``write`` puts them on the disk."""
 
-    def __init__(self, boundary: bytes, upload: Upload, most: _Most) -> None:
+    def __init__(self, boundary: bytes, upload: Upload, intake: Intake, most: _Most) -> None:
         self.upload = upload
+        self._intake = intake
         self._most = most
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[tuple[Part, bytes | None]] = deque()  # None: all of the document was there
         self._waiting = self._size = self._field_bytes = 0
         self._header = self._value = b""
         self._disposition = b""
@@ -154,10 +188,32 @@ class _Form:
             raise FormParserError("the form ends too early")
 
     def write(self) -> None:
-        """Puts on the disk what waits. Slow."""
+        """Puts on the disk what waits, and looks at each document at its beginning and its end. Slow.
+
+        Raises:
+            BadInput: the one document that is taken is none.
+        """
         while self._pieces:
-            self.upload.document.write(self._pieces.popleft())
+            part, piece = self._pieces.popleft()
+            if part.incoming is None:
+                part.incoming = self._intake.files.receive()
+            if piece is None:
+                part.incoming.close()
+                self._look_at(part)
+            else:
+                part.incoming.write(piece)
         self._waiting = 0
+        if self.upload.parts and (last := self.upload.parts[-1]).incoming is not None and not last.is_looked_at:
+            self._look_at(last)
+
+    def _look_at(self, part: Part) -> None:
+        part.is_looked_at = True
+        try:
+            check_kind(part.document, part.name, self._intake.limits)
+        except BadInput as error:
+            if self._intake.most == 1:
+                raise
+            part.error = error
 
     def _on_part_begin(self) -> None:
         self._disposition = self._text = b""
@@ -181,10 +237,11 @@ class _Form:
             return
         if name != "file":
             raise BadInput(f"The form has a file as {name!r}: send the document as `file`.")
-        if self.upload.name:
-            raise BadInput("The form has more than one file: send one document.")
+        if len(self.upload.parts) == self._intake.most:
+            more = "one document" if self._intake.most == 1 else f"{self._intake.most:,} at most"
+            raise BadInput(f"The form has more files than that: send {more}.")
         self._field = None
-        self.upload.name = _plain_name(options[b"filename"].decode("utf-8", "replace"))
+        self.upload.parts.append(Part(_plain_name(options[b"filename"].decode("utf-8", "replace"))))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         piece = data[start:end]
@@ -197,11 +254,12 @@ class _Form:
         self._size += len(piece)
         if self._size > self._most.document:
             raise _too_large(self._most.document)
-        self._pieces.append(piece)
+        self._pieces.append((self.upload.parts[-1], piece))
         self._waiting += len(piece)
 
     def _on_part_end(self) -> None:
         if self._field is None:
+            self._pieces.append((self.upload.parts[-1], None))
             return
         values = self.upload.fields.setdefault(self._field, [])
         values.append(self._text.decode("utf-8", "replace"))
@@ -219,4 +277,4 @@ def _plain_name(given: str) -> str:
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"The document is larger than {max_bytes:,} bytes, the most that is taken here.")
+    return TooLarge(f"This is larger than {max_bytes:,} bytes, the most that is taken here at once.")

@@ -1,0 +1,1 @@
+"""The pages: server-rendered HTML over ``operations``, which works without JavaScript and is livelier with it."""

@@ -1,0 +1,77 @@
+"""A server with something to see on every page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from command import BUNDLED, Thresher
+from server import RunningServer, running_server
+
+from thresher.testing.model_server import RunningModelServer, running_model_server
+
+DEFECTIVE = "SEG003"  # nodes with this text fail
+SLOW = 1.5  # seconds that the model takes for a request of the run that goes on
+LIES = 0.03  # share of fields that the document does not hold
+
+
+@dataclass(frozen=True)
+class Tour:
+    """A server and the addresses of its pages, by the names of their pictures."""
+
+    server: RunningServer
+    pages: Mapping[str, str]
+
+
+@contextmanager
+def toured(thresher: Thresher) -> Iterator[Tour]:
+    """Runs that have succeeded, failed in part, failed as a whole, and one that goes on."""
+    with ExitStack() as stack:
+        with running_model_server(seed=7, lie=LIES, fail_matching=DEFECTIVE, fail_status=400) as model:
+            server = stack.enter_context(running_server(thresher, **_settings(model)))
+            partial = server.upload(BUNDLED, query={"wait": 60}).json()["run_id"]
+            server.upload(BUNDLED.read_bytes()[:5000], "torn.xml", query={"wait": 60})
+            server.upload(BUNDLED, "OrderViewRS_evening.xml", limit="20", query={"wait": 60})
+        stack.enter_context(running_model_server(port=model.port, seed=8, latency=SLOW, jitter=0.4))
+        live = server.upload(BUNDLED, "OrderViewRS_morning.xml").json()["run_id"]
+        server.until(live, lambda run: run["nodes"]["succeeded"] >= 12)
+        yield Tour(server, _pages(server, partial, live))
+
+
+def _settings(model: RunningModelServer) -> dict[str, str]:
+    return {
+        "OPENAI_BASE_URL": model.base_url,
+        "LLM_MODEL": "gpt-4o-mini",
+        "CACHE_ANSWERS": "false",
+        "PROCESSING_MODE": "parallel",
+        "MAX_PARALLEL_NODES": "4",
+        "MAX_RETRIES": "0",
+        "REQUESTS_PER_MINUTE": "6000",
+    }
+
+
+def _pages(server: RunningServer, partial: str, live: str) -> Mapping[str, str]:
+    source_id = server.run(partial)["source_id"]
+    facts = f"/runs/{partial}/facts"
+    unproved = _first_fact(server, f"{facts}?grounded=false")
+    proved = _first_fact(server, f"{facts}?type=PaxSegment")
+    return {
+        "new-run": "/",
+        "document": f"/documents/{source_id}",
+        "runs": "/runs",
+        "run-live": f"/runs/{live}",
+        "run-partial": f"/runs/{partial}",
+        "facts": facts,
+        "fact": proved,
+        "fact-unproved": unproved,
+        "sign-in": "/sign-in",
+        "not-found": "/runs/unknown",
+    }
+
+
+def _first_fact(server: RunningServer, address: str) -> str:
+    found = re.search(r'href="(/runs/[a-z0-9]+/facts/[0-9]+)', server.client.get(address).text)
+    assert found is not None, address
+    return found[1]
