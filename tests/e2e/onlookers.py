@@ -87,12 +87,13 @@ def _parsed(answer: httpx2.Response) -> Iterator[Mapping[str, str]]:
 def assert_law_one(states: Sequence[State]) -> None:
     """Counts add up and only grow, nothing is over 100 %, and the end is told once, last."""
     assert states
-    finished = 0
+    finished, seen = 0, []
     for state in states:
         nodes = state["nodes"]
         ended = sum(nodes[name] for name in ("succeeded", "skipped", "dead", "cancelled"))
         assert ended + nodes["pending"] + nodes["running"] == nodes["total"]
-        assert finished <= ended <= nodes["total"]
+        seen.append((state["source"], state["status"], ended, nodes["total"]))
+        assert finished <= ended <= nodes["total"], seen
         assert state["share"] is None or 0 <= state["share"] <= 1
         finished = ended
     numbers = [state["number"] for state in states]

@@ -31,7 +31,7 @@ def toured(thresher: Thresher) -> Iterator[Tour]:
     with ExitStack() as stack:
         with running_model_server(seed=7, lie=LIES, fail_matching=DEFECTIVE, fail_status=400) as model:
             server = stack.enter_context(running_server(thresher, **_settings(model)))
-            partial = server.upload(BUNDLED, query={"wait": 60}).json()["run_id"]
+            partial = server.upload(BUNDLED, BUNDLED.name, query={"wait": 60}).json()["run_id"]
             server.upload(BUNDLED.read_bytes()[:5000], "torn.xml", query={"wait": 60})
             server.upload(BUNDLED, "OrderViewRS_evening.xml", limit="20", query={"wait": 60})
         stack.enter_context(running_model_server(port=model.port, seed=8, latency=SLOW, jitter=0.4))
@@ -56,7 +56,7 @@ def _pages(server: RunningServer, partial: str, live: str) -> Mapping[str, str]:
     source_id = server.run(partial)["source_id"]
     facts = f"/runs/{partial}/facts"
     unproved = _first_fact(server, f"{facts}?grounded=false")
-    proved = _first_fact(server, f"{facts}?type=PaxSegment")
+    proved = _first_fact(server, f"{facts}?type=ServiceDefinition")
     return {
         "new-run": "/",
         "document": f"/documents/{source_id}",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import BUNDLED, Thresher
+from command import BUNDLED, Thresher, end
 from test_discover import PAX, by_model, pax_document
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -76,6 +77,49 @@ def test_requests_that_time_out_count_as_what_they_may_have_taken(thresher: Thre
     # this server bills what it never answered
     assert done.json["spent"] < tokens_of(stats) < done.json["spent_at_most"] <= amount
     assert "with requests that were not answered" in thresher("show", done.json["run_id"]).out
+
+
+def test_two_processes_on_one_run_keep_its_budget_together(thresher_on: Thresher, tmp_path: Path) -> None:
+    amount = 40_000
+    document = pax_document(tmp_path, 4 * ITEMS)
+    with running_model_server(latency=0.3) as server:
+        environment = settings(server, tmp_path)
+        begun = thresher_on("discover", document, *PAX, "--json", "--budget", "1token", **environment)
+        assert (begun.code, server.stats()["requests"]) == (3, 0), begun.err
+        go_on = ("resume", begun.json["run_id"], "--budget", f"{amount}tokens", "--workers", "4", "--json")
+        both = [thresher_on.start(*go_on, **environment) for _ in range(2)]
+        said = [process.communicate(timeout=100) for process in both]
+        paid = server.stats()
+        again = thresher_on("resume", begun.json["run_id"], "--json", **environment)
+        assert server.stats()["requests"] == paid["requests"], "the same budget is still used up"
+    assert [process.returncode for process in both] == [3, 3], said
+    assert tokens_of(paid) <= amount
+    assert tokens_of(paid) > amount - 5_000, "it is used up, to less than one worst case"
+    assert again.json["spent"] == again.json["spent_at_most"] == tokens_of(paid)
+    assert max(subtree["requests"] for subtree in paid["subtrees"].values()) == 1
+
+
+def test_what_a_killed_process_may_have_been_billed_counts_for_those_that_go_on(
+    thresher_on: Thresher, tmp_path: Path
+) -> None:
+    amount = 60_000
+    document = pax_document(tmp_path, 4 * ITEMS)
+    with running_model_server(latency=0.3) as server:
+        environment = settings(server, tmp_path)
+        begun = thresher_on("discover", document, *PAX, "--json", "--budget", "1token", **environment)
+        go_on = ("resume", begun.json["run_id"], "--budget", f"{amount}tokens", "--workers", "4", "--json")
+        killed, other = (thresher_on.start(*go_on, **environment) for _ in range(2))
+        while server.stats()["requests"] < 16:
+            assert killed.poll() is None
+            time.sleep(0.05)  # by its own clock: nothing of a process that works tells us
+        end(killed)
+        said = other.communicate(timeout=100)
+        billed = tokens_of(server.stats())
+        again = thresher_on("resume", begun.json["run_id"], "--json", **environment)
+        assert tokens_of(server.stats()) == billed, "the same budget is still used up"
+    assert other.returncode == 3, said
+    assert billed <= again.json["spent_at_most"] <= amount
+    assert again.json["spent"] <= billed
 
 
 def test_a_budget_is_for_all_files_of_a_command(thresher: Thresher, tmp_path: Path) -> None:

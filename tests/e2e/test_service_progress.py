@@ -254,6 +254,6 @@ def test_a_ticket_opens_one_stream_once_and_on_every_server(thresher: Thresher) 
 def test_pages_of_other_sites_do_not_look_on(thresher: Thresher) -> None:
     with running_server(thresher) as server:
         run_id = server.upload(SMALL, query={"wait": 30}).json()["run_id"]
-        assert refusal(server, run_id, Origin="https://elsewhere.example") == (403, "/problems/forbidden")
+        assert refusal(server, run_id, Origin="https://elsewhere.example") == (403, "/problems/foreign-origin")
         with looking_on(server, run_id, Origin=server.address) as connection:
             assert until_closed(connection)[1] == 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, cast
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Query, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -12,7 +11,6 @@ from starlette.requests import HTTPConnection
 from thresher.api.progress import Board
 from thresher.bootstrap import Service, make_limits
 from thresher.core.access import Role
-from thresher.core.errors import Forbidden
 from thresher.engine.work import Run
 from thresher.operations import runs
 from thresher.operations.access import Doorkeeper, Principal
@@ -74,8 +72,7 @@ def get_writer(principal: Annotated[Principal, Depends(get_principal)]) -> Princ
     return principal
 
 
-def get_onlooker(  # noqa: PLR0913, PLR0917 # each is asked for by its name
-    connection: HTTPConnection,
+def get_onlooker(
     doorkeeper: Annotated[Doorkeeper, Depends(get_doorkeeper)],
     tickets: Annotated[Tickets, Depends(get_tickets)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
@@ -88,20 +85,10 @@ def get_onlooker(  # noqa: PLR0913, PLR0917 # each is asked for by its name
 
     Raises:
         Unauthenticated, NotFound, TooManyRequests: see ``Doorkeeper.admit`` and ``Tickets.redeem``.
-        Forbidden: a page of another site has opened the WebSocket, with what the browser knows of this one.
     """
     if token is not None:
         return tickets.redeem(token, workspace)
-    if credentials is None and connection.scope["type"] == "websocket":
-        _check_origin(connection)
     return get_principal(doorkeeper, credentials, workspace)
-
-
-def _check_origin(connection: HTTPConnection) -> None:
-    """Browsers let any page open a WebSocket to any server, and send cookies along; they say which page it was."""
-    origin = connection.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != connection.headers.get("host"):
-        raise Forbidden(f"A page of {origin} may not look on here. Send a key or a ticket.")
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]

@@ -251,7 +251,8 @@ def work_on(discovery: Discovery, run: Run, output: Output, wish: ModeWish) -> E
 
 def exit_code(status: RunStatus, error: JsonObject | None) -> ExitCode:
     """What a run's state, and the error that ended it as a whole, are to a shell."""
-    if error is not None and (status is RunStatus.FAILED or (status is RunStatus.PAUSED and is_exhausted(error))):
+    has_stopped = status in (RunStatus.PAUSED, RunStatus.RUNNING)  # running: by another process, to its own end
+    if error is not None and (status is RunStatus.FAILED or (has_stopped and is_exhausted(error))):
         return exit_code_of(str(error["class"]))
     return EXIT_CODES[status]
 

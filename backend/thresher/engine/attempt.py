@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Lock
 
 from thresher.core.errors import (
@@ -19,6 +20,7 @@ from thresher.core.errors import (
     own_words,
 )
 from thresher.core.logging import DEBUG, get_logger, is_logged
+from thresher.engine.bill import Bill
 from thresher.engine.budget import Spending
 from thresher.engine.control import Interrupted, RunControl
 from thresher.engine.gate import Permit, Resources, Turn
@@ -49,7 +51,7 @@ _IN_COMPANY = nullcontext()
 class Context:
     """What an item sees of the engine (see ``ports.AttemptContext``)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what an attempt needs, each by its name
         self,
         run: Run,
         control: RunControl,
@@ -57,10 +59,11 @@ class Context:
         ledger: Ledger | None = None,
         *,
         is_fresh: bool = True,
+        amend: Callable[[Usage], None] = lambda _: None,
     ) -> None:
-        """``is_fresh`` is False where the item has failed before (see ``gate.Turn``)."""
+        """``is_fresh`` is False where the item has failed before (see ``gate.Turn``). ``amend``: see ``Bill``."""
         self.run = run
-        self.usage = Usage.none()
+        self.bill = Bill(amend)
         self.raw_answer: str | None = None
         self.attachments: dict[str, list[JsonObject]] = {}
         self._control = control
@@ -70,7 +73,11 @@ class Context:
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost."""
-        self.usage += usage
+        self.bill.add(usage)
+
+    def open_bill(self, most: Usage) -> Callable[[Usage], None]:
+        """Adds a request that may end after the attempt; returns what to call with what it took."""
+        return self.bill.open(most)
 
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer for the case that the attempt fails."""
@@ -129,6 +136,7 @@ class Attempts:
         self._resources = resources
         self._ledger = ledger
         self._one_suspect = Lock()  # held while one is processed, so that it is known which one ended the process
+        self._is_over = False
         self._lock = Lock()  # protects in_hand and peak
         self.in_hand = 0  # attempts that have begun and not ended
 
@@ -180,7 +188,33 @@ class Attempts:
 
     def context(self, claim: Claim, run: Run) -> Context:
         """What a new attempt sees of the engine."""
-        return Context(run, self._control, self._resources, self._ledger, is_fresh=claim.failures == 0)
+        return Context(
+            run,
+            self._control,
+            self._resources,
+            self._ledger,
+            is_fresh=claim.failures == 0,
+            amend=partial(self._amend, claim),
+        )
+
+    def rest(self) -> None:
+        """Leaves to other sessions what is held of the budget, where no attempt is under way."""
+        if not self.in_hand:
+            self._ledger.give_back()
+
+    def close(self) -> None:
+        """After the last attempt: gives back what is held of the budget; no attempt is amended any more."""
+        self._is_over = True
+        self._ledger.close()
+
+    def _amend(self, claim: Claim, change: Usage) -> None:
+        """What a request took that ended after its attempt; until it is written its most stands there."""
+        if self._is_over:
+            return
+        try:
+            self._store.amend(claim, change)
+        except ThresherError as error:
+            log.warning("usage not amended", error=type(error).__name__, reason=own_words(error))
 
     def later(self, *, together: bool = False) -> Later:
         """When attempts that end now are repeated; ``together``: all those of one class at the same moment."""
@@ -211,10 +245,11 @@ class Attempts:
         if isinstance(result, Exception):
             completion = self._failed(claim, result, context, when, later)
         else:
-            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.usage)
+            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.bill.close())
             status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
             completion = Completion(claim, status, record, result, attachments=context.attachments)
         if self._finish(completion):
+            context.bill.stored()
             return completion
         log.warning("lease lost", ms=round(when[1] * 1000))
         return None
@@ -233,7 +268,7 @@ class Attempts:
             status=AttemptStatus.INTERRUPTED if interrupted else AttemptStatus.FAILED,
             started_at=when[0],
             duration=when[1],
-            usage=context.usage,
+            usage=context.bill.close(),
             error_class=type(error).__name__,
             error_message=storable(str(error)[:LONGEST_MESSAGE]) or type(error).__name__,
             raw_answer=context.raw_answer,

@@ -171,6 +171,18 @@ class JointContext:
         for context, part in zip(self._contexts, shares(usage, self._weights), strict=True):
             context.record_usage(part)
 
+    def open_bill(self, most: Usage) -> Callable[[Usage], None]:
+        """Divides what a request may cost at most, and what it took when that is known."""
+        bills = [
+            context.open_bill(part) for context, part in zip(self._contexts, shares(most, self._weights), strict=True)
+        ]
+
+        def settle(took: Usage) -> None:
+            for bill, part in zip(bills, shares(took, self._weights), strict=True):
+                bill(part)
+
+        return settle
+
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps the whole answer for each item that fails."""
         self.raw_answer = raw_answer

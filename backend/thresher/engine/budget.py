@@ -67,13 +67,18 @@ class Budget:
     @property
     def atoms(self) -> int:
         """The amount in whole numbers: tokens, or millionths of a millionth of a dollar."""
-        return int(self.amount * (_USD_ATOMS if self.unit is Unit.USD else 1))
+        return self.atoms_in(self.unit, self.amount)
+
+    @staticmethod
+    def atoms_in(unit: Unit, amount: Decimal | float) -> int:
+        """An amount of a unit in whole numbers."""
+        return round(amount * _USD_ATOMS) if unit is Unit.USD else int(amount)
 
     def atoms_of(self, spending: Spending) -> int | None:
         """What a spending takes of it; None where that is unknown."""
         if self.unit is Unit.TOKENS:
             return spending.tokens
-        return None if spending.cost_usd is None else round(spending.cost_usd * _USD_ATOMS)
+        return None if spending.cost_usd is None else self.atoms_in(self.unit, spending.cost_usd)
 
     def minus(self, spending: Spending) -> Budget | None:
         """What is left of it; None where nothing is, or where what was spent is unknown."""

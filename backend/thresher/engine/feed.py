@@ -101,9 +101,9 @@ class _Session:
             case ItemFinished():
                 self._attempt_ended(event)
             case ItemsPlanned():
-                self._snapshot = event.snapshot
+                self._see(event.snapshot)
             case RunStarted():
-                self._snapshot = event.snapshot
+                self._see(event.snapshot)
                 self._state = replace(self._state, run=event.run, workers=event.workers, fallbacks=event.run.fallbacks)
             case RunStopping():
                 self._state = replace(self._state, stopping=event)
@@ -112,9 +112,13 @@ class _Session:
             case RunFinished():
                 self._state = replace(self._state, report=event.report)
 
+    def _see(self, snapshot: Snapshot) -> None:
+        if self._snapshot is None or snapshot.number >= self._snapshot.number:
+            self._snapshot = snapshot
+
     def _attempt_ended(self, event: ItemFinished) -> None:
-        self._snapshot = event.snapshot
-        self._committed_at = event.committed_at
+        self._see(event.snapshot)
+        self._committed_at = max(event.committed_at, self._committed_at or 0.0)
         self._item_seconds += event.duration
         self._durations.append(event.duration)
         facts = event.result.get("facts") if isinstance(event.result, Mapping) else None
@@ -175,7 +179,8 @@ class Subscription:
         """Keeps that a run has told something; says whether the onlooker is to be woken. For the holder of the lock."""
         was_empty = not self._changed
         _, since = self._changed.get(run_id, (session, None))
-        self._changed[run_id] = session, since if since is not None else committed_at
+        commits = [moment for moment in (since, committed_at) if moment is not None]
+        self._changed[run_id] = session, min(commits, default=None)
         return was_empty
 
     def close(self) -> None:

@@ -20,7 +20,9 @@ from thresher.core.errors import DatabaseUnavailable
 from thresher.engine.ports import Store
 
 STORE_PATIENCE = 60.0  # seconds that a store which is away is waited for
-_AT_ONCE = frozenset({"claim", "finish", "renew"})  # called by those who know better what to do then
+_AT_ONCE = frozenset(
+    {"amend", "claim", "draw_share", "finish", "renew"}
+)  # called by those who know better what to do then
 
 
 def patiently(stopping: Event | None = None) -> Retrying:

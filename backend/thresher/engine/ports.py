@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from thresher.engine.budget import Spending
 from thresher.engine.gate import Permit
 from thresher.engine.ledger import Reservation
+from thresher.engine.shares import ShareStore
 from thresher.engine.work import (
     Claim,
     Completion,
@@ -40,6 +41,12 @@ class AttemptContext(Protocol):
 
     def record_usage(self, usage: Usage) -> None:
         """Adds what a request cost. Kept whether the attempt succeeds or fails."""
+
+    def open_bill(self, most: Usage) -> Callable[[Usage], None]:
+        """Adds a request that is sent now, takes ``most`` at most, and may end after the attempt has ended.
+
+        Returns what to call, once and from any thread, with what it took: that stands in the attempt in the end.
+        """
 
     def keep_answer(self, raw_answer: str) -> None:
         """Keeps a raw answer, which is stored only where the attempt fails."""
@@ -119,7 +126,7 @@ class BatchWorkflow(Workflow, Protocol):
         """
 
 
-class Store(Protocol):
+class Store(ShareStore, Protocol):
     """Keeps runs, items and attempts. Every method is one transaction and safe to call from any thread."""
 
     def create_run(self, new: NewRun) -> Run:
@@ -206,6 +213,9 @@ class Store(Protocol):
     def is_written(self, completion: Completion) -> bool:
         """Whether this very end of an attempt is stored: for those who were not told what became of ``finish``."""
 
+    def amend(self, claim: Claim, change: Usage) -> None:
+        """Adds to what the stored attempt of a claim has taken (a part of it may be less than nothing)."""
+
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""
 
@@ -213,13 +223,17 @@ class Store(Protocol):
         """Gives back all items of a run that ``owner`` holds, but those with these identifiers, as ``release`` does."""
 
     def renew(self, owner: str, lease: float) -> int:
-        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+        """Extends all leases of ``owner`` to ``lease`` seconds from now, its share of a budget too.
+
+        Returns how many items it holds.
+        """
 
     def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
         Each whose work may have begun gets an attempt row LOST and one loss more. At the ``max_losses``-th it is dead
         with class ``WorkerLost``, if its work is known to have begun.
+        What lost owners held of the run's budget counts as spent: their requests may have been billed.
         """
 
     def counts(self, run_id: str) -> Counts:

@@ -19,7 +19,10 @@ DURATIONS_KEPT = 100  # for the estimate of the time left
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a run at one moment. ``eta_seconds`` is None while nothing is known; rate in items per second."""
+    """The state of a run at one moment. ``eta_seconds`` is None while nothing is known; rate in items per second.
+
+    ``number`` orders the snapshots of a session: workers may come to tell them in another order than they took them.
+    """
 
     counts: Counts
     planning_complete: bool
@@ -27,6 +30,7 @@ class Snapshot:
     errors: Mapping[str, int] = field(default_factory=dict)
     rate: float = 0.0
     eta_seconds: float | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Tally:
         self._sum_of_durations = 0.0  # of those that are kept
         self._started = time.monotonic()
         self._ended = 0
+        self._number = 0  # of the last snapshot
         self._is_storing = False
         self._early = 0  # items that ended before the planner told of them
 
@@ -180,6 +185,7 @@ class Tally:
 
     def _snapshot(self) -> Snapshot:
         elapsed = time.monotonic() - self._started
+        self._number += 1
         return Snapshot(
             Counts(*self._counts.values()),
             self._planning_complete,
@@ -187,6 +193,7 @@ class Tally:
             dict(self._errors) if self._errors else _NO_ERRORS,
             self._ended / elapsed if elapsed > 0 else 0.0,
             self._eta(),
+            self._number,
         )
 
     def _eta(self) -> float | None:

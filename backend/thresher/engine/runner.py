@@ -40,6 +40,7 @@ from thresher.engine.reports import failure_of
 from thresher.engine.requests import requests_heeded
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.run_log import RunLog
+from thresher.engine.shares import Account
 from thresher.engine.work import (
     SINGLE,
     Claim,
@@ -257,10 +258,11 @@ class _Session:
             self._executor.close(wait=wait)
 
     def _ledger(self) -> Ledger:
-        """The run's budget, less what its earlier sessions have spent.
+        """This session's share of the run's budget, of which earlier sessions have spent something.
 
         Raises:
-            StateConflict: what they have spent is unknown in the unit of the budget.
+            StateConflict: what they have spent is unknown in the unit of the budget, or others are at work that do
+                not keep it.
         """
         run, budget = self._run, self._run.budget
         if budget is None:
@@ -270,7 +272,7 @@ class _Session:
             raise StateConflict(
                 f"A budget of {budget} cannot be kept: what run {run.run_id} has spent so far is unknown in USD."
             ).with_hint("Give --budget in tokens, or --budget none.")
-        return Ledger(budget, spent)
+        return Ledger(budget, spent, Account(self._store, run.run_id, self._owner, budget, self._options.lease))
 
     def _counts(self) -> Counts:
         """The store's counts, items running elsewhere seen as pending."""
@@ -289,6 +291,7 @@ class _Session:
                 continue
             if room and self._nothing_open():
                 return
+            self._attempts.rest()
             self._control.wait(self._time_to_wait(room))
             self._recover_now_and_then()
 
@@ -373,6 +376,7 @@ class _Session:
     def _end(self) -> RunReport:
         """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
         self._store.release(tuple(self._held.values()))
+        self._attempts.close()
         self._control.heed(self._store.settle(self._run.run_id))
         report = self._report(self._run.run_id)
         self._store.end_run(report)

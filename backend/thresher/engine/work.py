@@ -142,6 +142,20 @@ class Usage:
             self.unsettled_cost_usd + other.unsettled_cost_usd,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        unknown = self.cost_usd is None or other.cost_usd is None
+        return Usage(
+            self.requests - other.requests,
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.cached_tokens - other.cached_tokens,
+            None if unknown else (self.cost_usd or 0.0) - (other.cost_usd or 0.0),
+            self.cache_hits - other.cache_hits,
+            self.prompt_bytes - other.prompt_bytes,
+            self.unsettled_tokens - other.unsettled_tokens,
+            self.unsettled_cost_usd - other.unsettled_cost_usd,
+        )
+
     def for_prompt_of(self, size_bytes: int) -> Usage:
         """The same with the size of its prompt."""
         return Usage(

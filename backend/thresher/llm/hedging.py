@@ -10,7 +10,6 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 
 from thresher.engine.gate import NoPermit
-from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply
 
 SAMPLES_KEPT = 200  # latencies from which the percentile is taken
@@ -51,8 +50,8 @@ class Hedge:
     """Sends a request again when its answer is later than ``percentile`` of the last ones. Safe for any thread.
 
     Dean and Barroso, The Tail at Scale, CACM 56(2), 2013: "hedged requests". The second one is sent only where the
-    limits of the resource let it through at once. Both are paid: where the slower one is still under way, its tokens
-    and cost are taken to be those of the faster.
+    limits of the resource let it through at once. Both are paid: ``ask`` has to see to what each of them costs, also
+    where it ends after the other one was taken.
     """
 
     def __init__(self, percentile: float = 0.95) -> None:
@@ -61,8 +60,8 @@ class Hedge:
         self._lock = Lock()  # protects all below
         self._latencies: deque[float] = deque(maxlen=SAMPLES_KEPT)
 
-    def send(self, ask: Ask) -> tuple[ModelReply, Usage]:
-        """The first answer, and what the other request cost.
+    def send(self, ask: Ask) -> ModelReply:
+        """The first answer; the other request may still be under way.
 
         Raises:
             What ``ask`` raises, where no request was answered: the first error.
@@ -74,18 +73,16 @@ class Hedge:
             first = race.came.get(timeout=self._patience(race))
         except Empty:
             return self._raced(race, ask)
-        return self._answered(first, race), Usage()
+        return self._answered(first, race)
 
-    def _raced(self, race: _Race, ask: Ask) -> tuple[ModelReply, Usage]:
+    def _raced(self, race: _Race, ask: Ask) -> ModelReply:
         race.start(ask, waits=False)
         first = race.came.get()
         other = None if isinstance(first, ModelReply) else race.came.get()
         if isinstance(first, NoPermit) or isinstance(other, NoPermit):  # it was one request after all
-            return self._answered(other if isinstance(first, NoPermit) else first, race), Usage()
+            return self._answered(other if isinstance(first, NoPermit) else first, race)
         self.sent += 1
-        if other is None:  # still under way
-            return self._answered(first, race), _like(first)
-        return self._answered(other if isinstance(other, ModelReply) else first, race), Usage(requests=1)
+        return self._answered(other if isinstance(other, ModelReply) else first, race)
 
     def _answered(self, came: ModelReply | Exception | None, race: _Race) -> ModelReply:
         if not isinstance(came, ModelReply):
@@ -102,7 +99,3 @@ class Hedge:
             latencies = sorted(self._latencies)
         usual = latencies[min(int(len(latencies) * self._percentile), len(latencies) - 1)]
         return max(race.began_at + usual - time.monotonic(), 0.001)
-
-
-def _like(reply: ModelReply | Exception) -> Usage:
-    return reply.usage if isinstance(reply, ModelReply) else Usage()

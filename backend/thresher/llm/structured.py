@@ -31,7 +31,6 @@ from thresher.llm.spending import prompt_bytes, spending, worst_case
 T = TypeVar("T")
 
 _SHOWN_PROBLEM_CHARACTERS = 1_000
-_NOTHING_MORE = Usage.none()
 _SENT_AND_FAILED = (RetryableError, PermanentLLMError, AuthenticationFailed, QuotaExhausted, ModelUnusable)
 _NOTHING = "(no answer)"  # chat templates want an assistant's turn between two of the user's
 
@@ -97,16 +96,7 @@ class AnswerLadder:
     def _asked(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
         """One request, its usage recorded whatever becomes of it."""
         context.raise_if_stopping()
-        try:
-            reply, beside = self._sent(client, request, context)
-        except _SENT_AND_FAILED as error:
-            unknown = _unsettled(client, request) if _may_be_billed(error) else _NOTHING_MORE
-            context.record_usage(Usage(requests=1) + unknown)
-            raise
-        if client.resource is not None and spending(reply.usage) is None:
-            beside += _unsettled(client, request)
-        asked_with = prompt_bytes(request) if reply.usage.prompt_tokens else 0
-        context.record_usage(reply.usage.for_prompt_of(asked_with) + beside)
+        reply = self._sent(client, request, context)
         context.keep_answer(reply.text or reply.refusal or "")
         if reply.refusal:
             raise PermanentLLMError(f"{reply.model} declined to answer: {_shortened(reply.refusal, 200)}")
@@ -114,14 +104,14 @@ class AnswerLadder:
             raise PermanentLLMError(f"The provider's content filter stopped the answer of {reply.model}.")
         return reply
 
-    def _sent(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> tuple[ModelReply, Usage]:
-        """The reply, and what was spent beside it. A permit is held for each request alone, and learns from its end.
+    def _sent(self, client: ModelClient, request: ModelRequest, context: AttemptContext) -> ModelReply:
+        """The reply. A permit is held for each request alone, and learns from its end.
 
         What a request may take at most is set aside before it waits for its permit.
         """
         resource = client.resource
         if resource is None:
-            return client.complete(request), _NOTHING_MORE
+            return _completed(client, request, Reservation(0), context.record_usage)
         worst = worst_case(request, client.price)
 
         def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
@@ -130,13 +120,15 @@ class AnswerLadder:
                 context.permit(resource, request.estimated_tokens, waits=waits) as permit,
             ):
                 began()
-                reply = _completed(client, request, reserved)
+                record: Callable[[Usage], None] = context.record_usage
+                if self._hedge is not None:  # it may end after the attempt
+                    record = context.open_bill(Usage(requests=1) + _unsettled(client, request))
+                reply = _completed(client, request, reserved, record)
                 permit.settle(reply.limits, reply.usage.prompt_tokens + reply.usage.completion_tokens)
-                reserved.settle(spending(reply.usage))
                 return reply
 
         if self._hedge is None:
-            return ask(_nobody, True), _NOTHING_MORE  # noqa: FBT003 # see hedging.Ask
+            return ask(_nobody, True)  # noqa: FBT003 # see hedging.Ask
         return self._hedge.send(ask)
 
     def recall(
@@ -155,14 +147,29 @@ class AnswerLadder:
         return None
 
 
-def _completed(client: ModelClient, request: ModelRequest, reserved: Reservation) -> ModelReply:
-    """The reply; a request that was sent and not answered is held to have taken all that was set aside for it."""
+def _completed(
+    client: ModelClient, request: ModelRequest, reserved: Reservation, record: Callable[[Usage], None]
+) -> ModelReply:
+    """The reply, what it took recorded whatever becomes of it.
+
+    A request that was sent and not answered, or of whose tokens nothing was told, is held to have taken all that was
+    set aside for it.
+    """
     try:
-        return client.complete(request)
+        reply = client.complete(request)
     except _SENT_AND_FAILED as error:
-        if _may_be_billed(error):
-            reserved.settle(None)
+        if not _may_be_billed(error):
+            record(Usage(requests=1))
+            raise
+        reserved.settle(None)
+        record(Usage(requests=1) + _unsettled(client, request))
         raise
+    took = spending(reply.usage)
+    reserved.settle(took)
+    asked_with = prompt_bytes(request) if reply.usage.prompt_tokens else 0
+    usage = reply.usage.for_prompt_of(asked_with)
+    record(usage if took is not None or client.resource is None else usage + _unsettled(client, request))
+    return reply
 
 
 def _may_be_billed(error: Exception) -> bool:

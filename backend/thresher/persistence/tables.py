@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from thresher.core.access import Role
 from thresher.core.jobs import ChannelKind, DeliveryEvent, DeliveryStatus, DocumentStatus
+from thresher.engine.budget import Unit
 from thresher.engine.work import AttemptStatus, ItemStatus, Mode, Priority, RunRequest, RunStatus
 
 
@@ -138,6 +139,7 @@ class RunRow(Base):
         sa.Index(None, "workspace", "id"),
         sa.Index(None, "workspace", "status", "id"),
         sa.Index(None, "workspace", "elapsed_seconds", "id"),
+        sa.Index(None, "workspace", "finished_at"),
         _partial_index("source_id"),
     )
 
@@ -158,6 +160,27 @@ class QueuedRunRow(Base):
     __table_args__ = (
         sa.CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="lease"),
         sa.Index(None, "queued_at"),
+    )
+
+
+class BudgetShareRow(Base):
+    """What one session of a run has spent of its budget and holds of it, in atoms of ``unit`` (``engine.budget``).
+
+    ``lease_until`` None: the share is closed. It stays until all of the run are, so that their sum tells what is spent.
+    """
+
+    __tablename__ = "budget_shares"
+
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    unit: Mapped[str]
+    spent: Mapped[int] = mapped_column(sa.BigInteger)
+    held: Mapped[int] = mapped_column(sa.BigInteger)
+    lease_until: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("unit", Unit),
+        sa.CheckConstraint("lease_until IS NOT NULL OR held = 0", name="held"),
     )
 
 

@@ -82,6 +82,7 @@ def test_upgrading_an_empty_database_gives_the_tables_of_the_models(engine: sa.E
         "node_configurations",
         "cached_answers",
         "queued_runs",
+        "budget_shares",
         "sources",
         "api_keys",
     }

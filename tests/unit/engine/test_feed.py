@@ -21,7 +21,7 @@ def started(total: int = 100) -> RunStarted:
 
 def finished(number: int, error: str | None = None, total: int = 100) -> ItemFinished:
     """The ``number``-th node of a run, which took as many seconds, committed at that second."""
-    snapshot = Snapshot(Counts(pending=total - number, succeeded=number), planning_complete=True)
+    snapshot = Snapshot(Counts(pending=total - number, succeeded=number), planning_complete=True, number=number)
     result: JsonObject = {"facts": 2}
     return ItemFinished(
         "r1", f"/a[{number}]", ItemStatus.SUCCEEDED, float(number), error, None, result, snapshot,
@@ -96,3 +96,14 @@ def test_an_onlooker_that_fails_is_no_trouble_of_the_run_s() -> None:
     with feed.subscribed(("r1",), fail) as subscription, feed.session("r1") as tell:
         tell(started())
         assert list(subscription.take()) == ["r1"]
+
+
+def test_workers_that_tell_in_another_order_than_they_ended_take_nothing_back() -> None:
+    feed = ProgressFeed()
+    with feed.session("r1") as tell, feed.subscribed(("r1",), lambda: None) as subscription:
+        for event in (started(), finished(1), finished(4), finished(2), finished(3)):
+            tell(event)
+        (state,) = subscription.take().values()
+    assert state.snapshot is not None
+    assert state.snapshot.counts.succeeded == 4
+    assert (state.facts, state.news_since, state.committed_at) == (8, 1.0, 4.0)

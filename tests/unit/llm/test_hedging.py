@@ -1,17 +1,37 @@
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from itertools import count
 from threading import Event
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from pydantic import BaseModel
 
 from thresher.core.errors import TransientLLMError
-from thresher.engine.gate import NoPermit
-from thresher.engine.work import Usage
-from thresher.llm.client import ModelReply
+from thresher.engine.attempt import Context
+from thresher.engine.budget import Budget
+from thresher.engine.control import RunControl
+from thresher.engine.gate import NoPermit, Resources
+from thresher.engine.ledger import Ledger
+from thresher.engine.work import Run, Usage
+from thresher.llm.client import ModelReply, ModelRequest
 from thresher.llm.hedging import SAMPLES_NEEDED, Hedge
+from thresher.llm.schema import ResponseSchema
+from thresher.llm.spending import worst_case
+from thresher.llm.structured import AnswerLadder
 
 COST = Usage(requests=1, prompt_tokens=100, completion_tokens=20, cost_usd=0.25)
+
+
+class Word(BaseModel):
+    word: str
+
+
+REQUEST = ModelRequest("S", "<A/>", "<A/>", ResponseSchema.of_model(Word), 100)
 FIRST, SECOND = (ModelReply(text, "stop", "m", COST) for text in ("first", "second"))
 
 
@@ -25,7 +45,7 @@ def hedge() -> Hedge:
     """One that knows how long requests take: next to nothing."""
     hedge = Hedge()
     for _ in range(SAMPLES_NEEDED):
-        assert hedge.send(quick) == (FIRST, Usage())
+        assert hedge.send(quick) == FIRST
     assert hedge.sent == 0
     return hedge
 
@@ -52,13 +72,13 @@ class Slow:
 def test_before_anything_is_known_nothing_is_sent_twice() -> None:
     hedge, slow = Hedge(), Slow(SECOND)
     slow.first_may_end.set()
-    assert hedge.send(slow) == (FIRST, Usage())
+    assert hedge.send(slow) == FIRST
     assert not slow.second_came.is_set()
 
 
-def test_the_first_answer_is_taken_and_both_are_counted(hedge: Hedge) -> None:
+def test_the_first_answer_is_taken(hedge: Hedge) -> None:
     slow = Slow(SECOND)
-    assert hedge.send(slow) == (SECOND, COST), "the other one is still under way: it costs the same"
+    assert hedge.send(slow) == SECOND
     slow.first_may_end.set()
     assert hedge.sent == 1
 
@@ -71,7 +91,7 @@ def test_a_second_request_that_fails_leaves_the_first(hedge: Hedge) -> None:
             slow.first_may_end.set()
         return slow(began, waits)
 
-    assert hedge.send(ask) in [(FIRST, Usage(requests=1)), (FIRST, COST)]
+    assert hedge.send(ask) == FIRST
 
 
 def test_where_no_second_one_may_be_sent_the_first_is_waited_for(hedge: Hedge) -> None:
@@ -83,7 +103,7 @@ def test_where_no_second_one_may_be_sent_the_first_is_waited_for(hedge: Hedge) -
         finally:
             slow.first_may_end.set()
 
-    assert hedge.send(ask) == (FIRST, Usage())
+    assert hedge.send(ask) == FIRST
     assert hedge.sent == 0
 
 
@@ -106,3 +126,57 @@ def test_an_error_of_a_request_that_is_not_late_is_raised(hedge: Hedge) -> None:
 
     with pytest.raises(TransientLLMError, match="at once"):
         hedge.send(ask)
+
+
+class Twice:
+    """A client whose first request comes when it is told to, and whose second is answered at once."""
+
+    provider, model, leaves_machine, resource, price = "twice", "m", False, "twice", None
+
+    def __init__(self, first: ModelReply | Exception) -> None:
+        self._first, self._asked = first, count()
+        self.first_may_end = Event()
+
+    def complete(self, _request: ModelRequest) -> ModelReply:
+        if next(self._asked):
+            return said("second")
+        assert self.first_may_end.wait(10)
+        if isinstance(self._first, Exception):
+            raise self._first
+        return self._first
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def said(text: str) -> ModelReply:
+    return ModelReply(f'"{text}"', "stop", "m", Usage(1, 10, 5, cost_usd=None))
+
+
+WORST = worst_case(REQUEST, None).tokens
+
+
+@pytest.mark.parametrize(
+    ("first", "known", "unsettled"),
+    [
+        (said("first"), 30, 0),
+        (TransientLLMError("timed out").sent_unanswered(), 15, WORST),
+        (TransientLLMError("500"), 15, 0),
+    ],
+)
+def test_what_the_slower_request_took_is_the_same_to_the_budget_and_to_the_attempt(
+    hedge: Hedge, first: ModelReply | Exception, known: int, unsettled: int
+) -> None:
+    client, ledger = Twice(first), Ledger(Budget.parse("1M tokens"))
+    context = Context(cast("Run", SimpleNamespace(run_id="r", priority=1)), RunControl(), Resources(), ledger)
+    answer = AnswerLadder(hedge).ask(client, REQUEST, json.loads, context)
+    assert answer.value == "second"
+    assert (ledger.spent, ledger.reserved) == (15, WORST)
+    assert context.bill.usage.spent_at_most.tokens == 15 + WORST, "under way it may take its most"
+    client.first_may_end.set()
+    while ledger.reserved:
+        time.sleep(0.001)  # it ends in a thread of its own that nobody is told of
+    usage = context.bill.usage
+    assert (usage.requests, usage.spent.tokens, usage.unsettled_tokens) == (2, known, unsettled)
+    assert ledger.spent == usage.spent_at_most.tokens

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, PermanentError
 from thresher.engine.budget import Budget
+from thresher.engine.shares import Asked, Drawn
 from thresher.engine.work import (
     ENDED,
     AttemptRecord,
@@ -38,7 +39,7 @@ from thresher.engine.work import (
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.prepared import PreparedLookup, PreparedStatement
-from thresher.persistence.repositories import run_requests
+from thresher.persistence.repositories import budget_shares, run_requests
 from thresher.persistence.repositories import statements as sql
 from thresher.persistence.repositories.positions import decode_position, encode_position
 from thresher.persistence.repositories.run_queue import enqueue
@@ -101,6 +102,7 @@ class SqlStore:
         self._begin = PreparedStatement(sql.BEGIN, dialect)
         self._insert_new_items = sql.insert_new_items(dialect.name)
         self._requested = PreparedLookup(sql.REQUESTED, dialect)
+        self._sharing: set[str] = set()  # owners of a share of a budget
         self._listening_lock = Lock()  # protects _listening
         self._listening: dict[str, list[Callable[[RunRequest], None]]] = {}
 
@@ -223,6 +225,31 @@ class SqlStore:
             NotFound: no run has this identifier.
         """
         self._update_run(run_id, {"budget": None if budget is None else str(budget)})
+
+    def open_share(self, run_id: str, owner: str, budget: Budget, lease: float) -> int:
+        """Opens a session's share of a run's budget; returns what it begins with as spent.
+
+        Raises:
+            NotFound: no run has this identifier.
+            StateConflict: others are at work that count in another unit, or keep no budget.
+        """
+        until = self._clock() + timedelta(seconds=lease)
+        with self._db.transaction() as session:
+            spent = budget_shares.open_share(session, run_id, owner, budget, until)
+        self._sharing.add(owner)
+        return spent
+
+    def draw_share(self, run_id: str, owner: str, asked: Asked, lease: float) -> Drawn | None:
+        """Takes more of a run's budget for a session, or gives back; None where its share is gone."""
+        now = self._clock()
+        with self._db.transaction() as session:
+            return budget_shares.draw(session, run_id, owner, asked, now=now, until=now + timedelta(seconds=lease))
+
+    def close_share(self, run_id: str, owner: str, spent: int) -> None:
+        """Ends a session's share; ``spent`` in atoms. The last one writes what no attempt tells of to one of them."""
+        self._sharing.discard(owner)
+        with self._db.transaction() as session:
+            budget_shares.close_share(session, run_id, owner, spent)
 
     def end_run(self, report: RunReport) -> None:
         """Stores how a session of a run ended, and settles what was asked of the run meanwhile.
@@ -436,6 +463,15 @@ class SqlStore:
         with self._db.read() as session:
             return session.execute(query).first() is not None
 
+    def amend(self, claim: Claim, change: Usage) -> None:
+        """Adds to what the stored attempt of a claim has taken (a part of it may be less than nothing)."""
+        attempt = sql.ATTEMPTS.c
+        values = {name: attempt[name] + getattr(change, name) for name in _OF_USAGE if name != "cost_usd"}
+        values["cost_usd"] = sa.null() if change.cost_usd is None else attempt.cost_usd + change.cost_usd
+        own = (attempt.item_id == claim.item_id) & (attempt.number == claim.attempt)
+        amended = sql.ATTEMPTS.update().where(own).values(values)
+        self._db.write_with_lock(lambda session: session.connection().execute(amended) and None)
+
     def release(self, claims: Sequence[Claim]) -> None:
         """Gives back claims that were never started, as if they had not been claimed."""
         if not claims:
@@ -450,8 +486,15 @@ class SqlStore:
         self._db.write_with_lock(lambda session: session.connection().execute(others) and None)
 
     def renew(self, owner: str, lease: float) -> int:
-        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+        """Extends all leases of ``owner``, of items and of a budget, to ``lease`` seconds from now.
+
+        Returns how many items it holds.
+        """
         parameters = {"owner": owner, "until": self._clock() + timedelta(seconds=lease)}
+
+        if owner in self._sharing:
+            with self._db.transaction() as session:
+                session.connection().execute(budget_shares.RENEW_SHARE, parameters)
         return self._db.write_with_lock(
             lambda session: session.connection().execute(sql.RENEW, parameters).rowcount,
         )
@@ -462,12 +505,13 @@ class SqlStore:
         Each that may have been begun gets an attempt LOST. An item whose work had begun when it was lost for the
         ``max_losses``-th time is dead with class ``WorkerLost``, and is not counted. An item that was lost before and
         only waited this time (no ``begin``) is as if it had not been claimed. ``is_dead`` is called outside of any
-        transaction.
+        transaction. What such an owner held of the run's budget counts as spent.
         """
         running = (ItemRow.run_id == run_id) & (ItemRow.status == ItemStatus.RUNNING.value)
         with self._db.read() as session:
             owners = session.scalars(sa.select(ItemRow.lease_owner).where(running).distinct()).all()
-        dead = [owner for owner in owners if owner is not None and is_dead(owner)]
+            sharing = budget_shares.owners(session, run_id)
+        dead = [owner for owner in {*owners, *sharing} if owner is not None and is_dead(owner)]
         now = self._clock()
         lost = sa.select(ItemRow).where(running, (ItemRow.lease_until <= now) | ItemRow.lease_owner.in_(dead))
 
@@ -479,7 +523,11 @@ class SqlStore:
             self._insert_attempts.execute(session.connection(), attempts)
             return sum(item.status == ItemStatus.PENDING for item in items)
 
-        return self._db.write_with_lock(put_back)
+        found = self._db.write_with_lock(put_back)
+        if sharing:  # after the items: what was lost with them is written to their attempts
+            with self._db.transaction() as session:
+                budget_shares.close_lost(session, run_id, dead, now)
+        return found
 
     def _finish_many(self, connection: sa.Connection, completions: Sequence[Completion]) -> list[bool]:
         if not self._end_attempts(connection, completions):
@@ -613,6 +661,7 @@ class SqlStore:
         return min((time for time in times if time is not None), default=None)
 
 
+_OF_USAGE = tuple(field.name for field in dataclasses.fields(Usage))
 _ATTEMPT_COLUMNS = tuple(column.name for column in sql.ATTEMPTS.c if column.name != "id")
 _SUMMED = (
     "requests",

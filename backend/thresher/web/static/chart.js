@@ -4,6 +4,7 @@
 const HEIGHT = 190; // px
 const WHOLE = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400]; // seconds between ticks
 const drawn = new WeakMap();
+const clockTime = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
@@ -13,7 +14,7 @@ function colours() {
     probe.style.color = style.getPropertyValue(name);
     return getComputedStyle(probe).color;
   };
-  const found = { bar: read("--accent-line"), line: read("--line"), text: read("--muted") };
+  const found = { bar: read("--grain"), line: read("--line"), text: read("--muted") };
   probe.remove();
   return found;
 }
@@ -26,7 +27,7 @@ function options(width, colour, slice) {
     cursor: { y: false, points: { show: false } },
     legend: { show: false },
     scales: { y: { range: (_chart, _low, high) => [0, Math.max(high * 1.1, 1 / slice)] } },
-    axes: [{ ...axis, grid: { show: false }, incrs: WHOLE }, { ...axis, size: 44, label: "nodes/s", labelSize: 16, labelFont: "12px system-ui, sans-serif" }],
+    axes: [{ ...axis, grid: { show: false }, incrs: WHOLE, space: 84, values: (_chart, ticks) => ticks.map((tick) => clockTime.format(tick * 1000)) }, { ...axis, size: 44, label: "nodes/s", labelSize: 16, labelFont: "12px system-ui, sans-serif" }],
     series: [{}, {
       fill: colour.bar,
       stroke: colour.bar,
