@@ -12,6 +12,8 @@ from command import Thresher
 from page_visitor import Page, Visitor
 from server import RunningServer, running_server
 
+from thresher.testing.model_server import running_model_server
+
 EVIL = "<script>alert(1)</script>"
 PATIENCE = 60.0  # seconds
 
@@ -38,6 +40,10 @@ def begin(visitor: Visitor, files: list[tuple[str, bytes]], **changes: str) -> h
     parts = [("file", (name, content, "application/xml")) for name, content in files]
     parts = parts or [("file", ("", b"", "application/octet-stream"))]  # as browsers send a file that nobody chose
     return visitor.client.post("/batches", data={**fields, **changes}, files=parts)
+
+
+def state_of(page: Page) -> str:
+    return page.texts("//p[contains(@class,'state-row')]/span")[0]
 
 
 def until(visitor: Visitor, address: str, is_so: Callable[[Page], bool]) -> Page:
@@ -79,15 +85,22 @@ def test_a_batch_needs_documents_and_real_addresses(visitor: Visitor) -> None:
     assert (wrong.status_code, "kept as typed" in wrong.text) == (422, True)
 
 
-def test_a_batch_is_paused_resumed_and_cancelled(visitor: Visitor) -> None:
-    """The address leads to a port that nobody listens on, so the document waits to be fetched again."""
-    answer = begin(visitor, [], urls="http://127.0.0.1:9/a.xml\nhttp://127.0.0.1:9/b.xml")
-    address = answer.url.path
-    page = visitor.open(address)
-    if "asked to" not in page.text and "ended" not in page.text:
-        page = visitor.send(page.form("/pause"))
-        assert page.address == address
-    until(visitor, address, lambda page: "ended" in page.text or "paused" in page.text)
+def test_a_batch_is_paused_resumed_and_cancelled(tmp_path: Path) -> None:
+    """Each of its documents takes the model a second, and one is read after the other."""
+    with running_model_server(latency=1.0) as model:
+        asked = {"OPENAI_BASE_URL": model.base_url, "LLM_MODEL": "test-model", "MAX_CONCURRENT_RUNS": "1"}
+        with running_server(Thresher(tmp_path), **asked) as server, Visitor(server) as visitor:
+            address = begin(visitor, [(f"{name}.xml", document(name)) for name in "abcdefghijkl"]).url.path
+            until(visitor, address, lambda page: "succeeded" in page.text)
+            assert visitor.send(visitor.open(address).form("/pause")).address == address
+            paused = until(visitor, address, lambda page: state_of(page) == "paused")
+            assert "succeeded" in paused.text
+            visitor.send(paused.form("/resume"))
+            going_on = until(visitor, address, lambda page: state_of(page) == "running")
+            visitor.send(going_on.form("/cancel"))
+            ended = until(visitor, address, lambda page: "ended" in page.text)
+            assert state_of(ended) == "cancelled"
+            assert [form.action.rpartition("/")[2] for form in ended.forms_of_main()] == ["retry", "delete"]
 
 
 def test_a_schedule_is_tried_made_paused_resumed_and_deleted(visitor: Visitor) -> None:
