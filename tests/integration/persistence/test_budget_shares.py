@@ -187,13 +187,13 @@ def test_who_counts_in_another_unit_is_refused_while_others_work(
 ) -> None:
     sessions = Sessions(db, Budget.parse(theirs))
     sessions.ledger("one")
-    with pytest.raises(StateConflict, match=r"worked on by a process that keeps a budget in .*thresher pause"):
+    with pytest.raises(StateConflict, match="worked on by a process that keeps a budget in "):
         sessions.ledger("two", Budget.parse(mine))
 
 
 def test_a_budget_is_refused_while_somebody_works_without_one(sessions: Sessions) -> None:
     sessions.claim("one")
-    with pytest.raises(StateConflict, match=r"does not keep its budget.*thresher pause"):
+    with pytest.raises(StateConflict, match="does not keep its budget"):
         sessions.ledger("two")
 
 

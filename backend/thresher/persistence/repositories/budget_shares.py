@@ -180,8 +180,8 @@ def _check_unit(shares: Sequence[_Share], run_id: str, budget: Budget) -> None:
     if others != {budget.unit.value}:
         raise StateConflict(
             f"Run {run_id} is being worked on by a process that keeps a budget in {', '.join(others)}, not in "
-            f"{budget.unit}. Wait until `thresher pause {run_id}` says that it is paused, then resume it."
-        )
+            f"{budget.unit}."
+        ).with_hint(f"Wait until `thresher pause {run_id}` says that it is paused, then resume it.")
 
 
 def _check_nobody_else(session: Session, run_id: str, known: Sequence[str]) -> None:
@@ -189,8 +189,7 @@ def _check_nobody_else(session: Session, run_id: str, known: Sequence[str]) -> N
     running = (_item.run_id == run_id) & (_item.status == ItemStatus.RUNNING.value)
     query = sa.select(_item.id).where(running, _item.lease_owner.not_in(known)).limit(1)
     if session.connection().execute(query).first() is not None:
-        raise StateConflict(
-            f"Run {run_id} is being worked on by a process that does not keep its budget. "
+        raise StateConflict(f"Run {run_id} is being worked on by a process that does not keep its budget.").with_hint(
             f"Wait until `thresher pause {run_id}` says that it is paused, then resume it with one."
         )
 
