@@ -56,6 +56,7 @@ def _pages(server: RunningServer, partial: str, live: str) -> Mapping[str, str]:
     source_id = server.run(partial)["source_id"]
     facts = f"/runs/{partial}/facts"
     unproved = _first_fact(server, f"{facts}?grounded=false")
+    batch = _furnished(server)
     proved = _first_fact(server, f"{facts}?type=ServiceDefinition")
     return {
         "new-run": "/",
@@ -66,9 +67,35 @@ def _pages(server: RunningServer, partial: str, live: str) -> Mapping[str, str]:
         "facts": facts,
         "fact": proved,
         "fact-unproved": unproved,
+        "dead-letters": f"/runs/{partial}/dead-letters",
+        "compare": f"/compare?old={partial}&new={live}",
+        "dashboard": "/dashboard",
+        "batches": "/batches",
+        "batch": f"/batches/{batch}",
+        "schedules": "/schedules",
+        "notifications": "/notifications",
+        "node-configurations": "/node-configurations",
+        "node-configuration": "/node-configurations/1",
+        "keys": "/keys",
         "sign-in": "/sign-in",
         "not-found": "/runs/unknown",
     }
+
+
+def _furnished(server: RunningServer) -> str:
+    """A schedule, a channel, a node configuration, and a batch, whose identifier is returned."""
+    files = [("file", (f"orders-{number}.xml", f"<L><P>{number}</P></L>".encode())) for number in range(3)]
+    batch = server.client.post("/api/v1/batch", files=[*files, ("file", ("notes.txt", b"none"))], data={"name": "week"})
+    made = {
+        "schedules": {"name": "working days", "expression": "30 6 * * MON-FRI", "urls": ["https://example.com/a.xml"]},
+        "channels": {"name": "our-server", "kind": "webhook", "target": "https://receiver.invalid/hook"},
+        "node-configurations": {"path": "DataLists/PaxList/Pax", "instructions": "Names as on the ticket."},
+    }
+    for noun, wanted in made.items():
+        assert server.client.post(f"/api/v1/{noun}/", json=wanted).status_code == 201
+    server.client.post("/api/v1/channels/our-server/test")
+    batch_id: str = batch.json()["batch_id"]
+    return batch_id
 
 
 def _first_fact(server: RunningServer, address: str) -> str:

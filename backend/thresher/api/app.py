@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from thresher.api.error_handlers import add_error_handlers, answer_to_defect
@@ -34,6 +35,7 @@ from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
 from thresher.operations.batches import batch_of_run
 from thresher.operations.defects import Defects
+from thresher.operations.moments import RunMoment
 from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.tickets import Tickets
 
@@ -112,7 +114,7 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
 
 
 # What routes refer to by name only.
-REFERRED = (ProblemDetails, RunOptionsIn, BatchIn)
+REFERRED: tuple[Any, ...] = (ProblemDetails, RunOptionsIn, BatchIn, RunMoment)
 
 
 def _describe(app: FastAPI) -> None:
@@ -124,7 +126,7 @@ def _describe(app: FastAPI) -> None:
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         for model in REFERRED:
             if model.__name__ not in schemas:
-                own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                own = TypeAdapter(model).json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(own.pop("$defs", {}))
                 schemas[model.__name__] = own
         return schema

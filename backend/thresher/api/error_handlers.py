@@ -97,10 +97,7 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 def _methods_of(request: Request) -> Sequence[str]:
     """What an address takes, by all routes that have it; the framework tells that of the first one."""
     app: FastAPI = request.app
-    described = app.openapi()["paths"].items()
-    return sorted(
-        method.upper()
-        for template, operations in described
-        if compile_path(template)[0].match(request.scope["path"])
-        for method in operations
-    )
+    described: Mapping[str, Mapping[str, Any]] = app.openapi()["paths"]
+    path = request.scope["path"]
+    templates = [path] if path in described else [one for one in described if compile_path(one)[0].match(path)]
+    return sorted(method.upper() for template in templates for method in described[template])

@@ -15,7 +15,8 @@ from thresher.operations import runs
 from thresher.operations.moments import BatchMoment
 from thresher.operations.progress import BatchTopic
 from thresher.operations.run_options import RunOptionsIn
-from thresher.operations.sources import find_source
+from thresher.operations.sources import find_source, keep_source
+from thresher.operations.uploads import Part
 from thresher.persistence.repositories import batches as repository
 from thresher.persistence.repositories.batches import Batch, NewBatch, NewDocument
 from thresher.persistence.repositories.deliveries import check_channels
@@ -88,6 +89,13 @@ def announced(service: Service, wish: BatchWish) -> NewBatch:
         template=template.name if template else None,
         notify=options.notify,
     )
+
+
+def kept_document(service: Service, workspace: str, part: Part) -> NewDocument:
+    """A document that was uploaded, for a batch; one that cannot be used has failed already, and says why."""
+    if part.error is not None:
+        return NewDocument(part.name, error_class=type(part.error).__name__, error_message=str(part.error))
+    return NewDocument(part.name, source_id=keep_source(service, workspace, part.document, part.name).source_id)
 
 
 def checked(service: Service, workspace: str, documents: Sequence[NewDocument]) -> list[NewDocument]:

@@ -89,8 +89,6 @@ async def received(request: Request, intake: Intake, *, instead: str = "") -> As
 
     Where several are taken, one that is no XML has its ``error``; the others are there.
 
-    ``instead``: a field that may stand in the document's place; the upload then has no name.
-
     Its fields together are bounded as other bodies are (``MAX_BODY_BYTES``).
 
     Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # In the order they follow each other; a test compares them with alembic/versions.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 HEAD = REVISIONS[-1]
 
 _ADVISORY_LOCK = 0x7468726573686572  # "thresher" in ASCII: PostgreSQL's lock is one number for the whole database

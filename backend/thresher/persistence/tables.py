@@ -139,6 +139,7 @@ class RunRow(Base):
         sa.Index(None, "workspace", "id"),
         sa.Index(None, "workspace", "status", "id"),
         sa.Index(None, "workspace", "elapsed_seconds", "id"),
+        sa.Index(None, "workspace", "finished_at"),
         _partial_index("source_id"),
     )
 

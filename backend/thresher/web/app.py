@@ -13,13 +13,44 @@ from thresher.operations.defects import Defects
 from thresher.operations.tickets import Tickets
 from thresher.web.errors import add_error_pages, answer_to_defect
 from thresher.web.rendering import STATIC
-from thresher.web.routes import documents, facts, runs, visits
+from thresher.web.routes import (
+    batches,
+    comparisons,
+    dashboards,
+    dead_letters,
+    documents,
+    facts,
+    keys,
+    node_configurations,
+    notifications,
+    runs,
+    schedules,
+    visits,
+)
 from thresher.web.security import SecurityHeaders
 from thresher.web.visits import VisitBook, secret_in
 
 # A new noun is a file in routes/, its first word here, and a line in the navigation of templates/base.html.
-ROUTERS = (documents.router, runs.router, facts.router, visits.router)
-ROOMS = frozenset({"", "documents", "runs", "sample", "sign-in", "sign-out", "static"})
+ROUTERS = (
+    documents.router,
+    batches.router,
+    comparisons.router,
+    dashboards.router,
+    dead_letters.router,
+    runs.router,
+    facts.router,
+    keys.router,
+    node_configurations.router,
+    notifications.router,
+    schedules.router,
+    visits.router,
+)
+ROOMS = frozenset(
+    {
+        *("", "batches", "compare", "dashboard", "documents", "keys", "node-configurations", "notifications"),
+        *("runs", "sample", "schedules", "sign-in", "sign-out", "static"),
+    }
+)
 """The first words of the addresses of pages; all others are the API's."""
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -87,6 +88,7 @@ def templates() -> Environment:
         number=number,
         rate=rate,
         when=when,
+        day=day,
         percent=percent,
         short_path=short_path,
         pretty=pretty,
@@ -147,6 +149,11 @@ def when(moment: datetime | None) -> Markup:
     utc = moment.astimezone(UTC)
     machine, person = utc.isoformat(timespec="seconds"), utc.strftime("%Y-%m-%d %H:%M UTC")
     return Markup('<time datetime="{}">{}</time>').format(machine, person)
+
+
+def day(moment: datetime, zone: str) -> str:
+    """The day of a moment on the clocks of a zone."""
+    return moment.astimezone(ZoneInfo(zone)).strftime("%a %Y-%m-%d")
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:

@@ -21,11 +21,10 @@ from thresher.bootstrap import Service
 from thresher.core.errors import BadInput
 from thresher.engine.work import RunRequest
 from thresher.operations import batches
-from thresher.operations.batches import MOST_DOCUMENTS, RESULT_FORMATS, BatchWish
-from thresher.operations.sources import keep_source
-from thresher.operations.uploads import Part, Upload, received
+from thresher.operations.batches import MOST_DOCUMENTS, RESULT_FORMATS, BatchWish, kept_document
+from thresher.operations.uploads import Upload, received
 from thresher.persistence.repositories import batches as repository
-from thresher.persistence.repositories.batches import Batch, NewDocument
+from thresher.persistence.repositories.batches import Batch
 from thresher.persistence.repositories.node_facts import FactFilter, Grounding
 from thresher.persistence.repositories.workspace_runs import Page
 from thresher.workflows.discovery.fact_files import MEDIA_TYPES
@@ -222,11 +221,5 @@ def _begin_with_files(service: Service, workspace: str, upload: Upload) -> Batch
         raise BadInput("The field `options` is no JSON.") from error
     if wanted.urls or wanted.documents:
         raise BadInput("A batch has files, or addresses, not both: send two.")
-    documents = [_kept(service, workspace, part) for part in upload.parts]
+    documents = [kept_document(service, workspace, part) for part in upload.parts]
     return _begin(service, BatchWish(workspace, documents), wanted)
-
-
-def _kept(service: Service, workspace: str, part: Part) -> NewDocument:
-    if part.error is not None:
-        return NewDocument(part.name, error_class=type(part.error).__name__, error_message=str(part.error))
-    return NewDocument(part.name, source_id=keep_source(service, workspace, part.document, part.name).source_id)

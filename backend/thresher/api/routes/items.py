@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -11,8 +10,8 @@ from thresher.api.deps import Cursor, Limit, RunDep, ServiceDep
 from thresher.api.schemas.items import AttemptOut, DeadLetterOut, ItemOut
 from thresher.api.schemas.lists import PageOf
 from thresher.api.schemas.problems import responses
-from thresher.core.errors import BadInput
 from thresher.engine.work import ItemStatus
+from thresher.operations.places import cursor_of, place_of
 from thresher.persistence.repositories.items import (
     ItemPage,
     attempts_of,
@@ -25,8 +24,6 @@ router = APIRouter(prefix="/api/v1/runs/{run_id}", tags=["items"])
 
 ItemId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
-_PLACE = re.compile(r"(\d*)-(\d{1,18})")
-
 
 @router.get("/items", operation_id="list_items", summary="List the nodes of a run", responses=responses())
 def get_items(
@@ -37,8 +34,8 @@ def get_items(
     cursor: Cursor = None,
 ) -> PageOf[ItemOut]:
     """A page of the nodes, in document order."""
-    found = list_items(service.db, run.run_id, ItemPage(limit + 1, _place(cursor)), status)
-    following = _cursor(found[limit - 1].place) if len(found) > limit else None
+    found = list_items(service.db, run.run_id, ItemPage(limit + 1, place_of(cursor)), status)
+    following = cursor_of(found[limit - 1].place) if len(found) > limit else None
     return PageOf(data=[ItemOut.of(item) for item in found[:limit]], next=following)
 
 
@@ -71,19 +68,6 @@ def get_dead_letters(
     cursor: Cursor = None,
 ) -> PageOf[DeadLetterOut]:
     """A page of the dead letters, in document order."""
-    found = dead_letters(service.db, run.run_id, error_class, ItemPage(limit + 1, _place(cursor)))
-    following = _cursor(found[limit - 1].place) if len(found) > limit else None
+    found = dead_letters(service.db, run.run_id, error_class, ItemPage(limit + 1, place_of(cursor)))
+    following = cursor_of(found[limit - 1].place) if len(found) > limit else None
     return PageOf(data=[DeadLetterOut.of(letter) for letter in found[:limit]], next=following)
-
-
-def _cursor(place: tuple[str, int]) -> str:
-    return f"{place[0]}-{place[1]}"
-
-
-def _place(cursor: str | None) -> tuple[str, int] | None:
-    if cursor is None:
-        return None
-    found = _PLACE.fullmatch(cursor)
-    if found is None:
-        raise BadInput("This cursor is none of this list: take `next` of the page before.")
-    return found[1], int(found[2])

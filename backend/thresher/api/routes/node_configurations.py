@@ -69,7 +69,7 @@ def create(response: Response, service: ServiceDep, writer: Writer, node: NodeCo
     operation_id="export_node_configurations",
     summary="Write all node configurations as YAML",
     response_class=Response,
-    responses={200: {"content": {YAML: {"schema": {"type": "string"}}}}, **responses()},
+    responses={200: {"content": {YAML: {"schema": {"type": "object"}}}}, **responses()},
 )
 def export(service: ServiceDep, reader: Reader) -> Response:
     """All configurations of the workspace as a file that can be imported, and given to `thresher discover --config`."""
@@ -115,7 +115,7 @@ def copy(service: ServiceDep, writer: Writer, wanted: CopyIn) -> CopiedOut:
 
 
 @router.get(
-    "/{configuration_id}",
+    "/{configuration_id:int}",
     operation_id="get_node_configuration",
     summary="Show a node configuration",
     responses=responses(),
@@ -126,7 +126,7 @@ def get_one(service: ServiceDep, reader: Reader, configuration_id: int) -> NodeC
 
 
 @router.put(
-    "/{configuration_id}",
+    "/{configuration_id:int}",
     operation_id="replace_node_configuration",
     summary="Change a node configuration",
     responses=responses(409),
@@ -140,7 +140,7 @@ def replace(
 
 
 @router.delete(
-    "/{configuration_id}",
+    "/{configuration_id:int}",
     operation_id="delete_node_configuration",
     summary="Delete a node configuration",
     status_code=204,

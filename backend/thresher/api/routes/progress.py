@@ -15,9 +15,23 @@ from thresher.api.deps import BatchToWatch, BoardDep, Reader, RunToWatch, Servic
 from thresher.api.progress import events, tell, tell_of_beginning
 from thresher.api.schemas.problems import responses
 from thresher.engine.work import ENDED, Run
-from thresher.operations.moments import RunMoment
 
 router = APIRouter(prefix="/api/v1", tags=["progress"])
+
+
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["progress", "finished"]},
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/RunMoment"},
+        },
+    },
+}
 
 
 class EventStream(StreamingResponse):
@@ -33,7 +47,9 @@ class TicketOut(BaseModel):
     expires_at: datetime
 
 
-@router.post("/tickets", operation_id="create_ticket", summary="Ask for a ticket", status_code=201)
+@router.post(
+    "/tickets", operation_id="create_ticket", summary="Ask for a ticket", status_code=201, responses=responses()
+)
 def create_ticket(tickets: TicketsDep, reader: Reader) -> TicketOut:
     """For the WebSocket or the EventSource of a browser, which can send no key in a header."""
     ticket = tickets.issue(reader)
@@ -47,7 +63,7 @@ def create_ticket(tickets: TicketsDep, reader: Reader) -> TicketOut:
     response_class=EventStream,
     responses={
         200: {
-            "model": RunMoment,
+            "content": {"text/event-stream": {"schema": {"type": "array"}, "itemSchema": _EVENT}},
             "description": "Events named `progress`, then one named `finished`; the data of each is a state as JSON.",
         },
         204: {"description": "The run has not gone on since the event `finished` that `Last-Event-ID` names."},

@@ -197,7 +197,7 @@ def source_of(upload: Upload) -> str | None:
         BadInput: it does both.
     """
     named = upload.fields.pop("source", None)
-    if named is not None and upload.name:
+    if named is not None and upload.parts:
         raise BadInput("Send a document as `file`, or name one that is kept as `source`, not both.")
     return None if named is None else named[-1]
 

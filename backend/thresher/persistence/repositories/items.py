@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -155,9 +155,19 @@ def _page(db: ThreadSafeDatabaseManager, query: sa.Select[Any], page: ItemPage) 
 
 def attempts_of(db: ThreadSafeDatabaseManager, item_id: int) -> Sequence[AttemptRecord]:
     """All tries at an item, in order."""
-    query = sa.select(AttemptRow).where(AttemptRow.item_id == item_id).order_by(AttemptRow.number, AttemptRow.id)
+    return attempts_of_items(db, [item_id])[item_id]
+
+
+def attempts_of_items(
+    db: ThreadSafeDatabaseManager, item_ids: Collection[int]
+) -> Mapping[int, Sequence[AttemptRecord]]:
+    """All tries at some items, in order, by item."""
+    found: dict[int, list[AttemptRecord]] = {item_id: [] for item_id in item_ids}
+    query = sa.select(AttemptRow).where(AttemptRow.item_id.in_(item_ids))
     with db.read() as session:
-        return [_attempt(row) for row in session.scalars(query)]
+        for row in session.scalars(query.order_by(AttemptRow.item_id, AttemptRow.number, AttemptRow.id)):
+            found[row.item_id].append(_attempt(row))
+    return found
 
 
 def dead_letters(

@@ -102,6 +102,13 @@ def list_schedules(
         return [Schedule(*row) for row in session.execute(query.order_by(_schedule.id).limit(limit))]
 
 
+def upcoming_schedules(db: ThreadSafeDatabaseManager, workspace: str, limit: int) -> Sequence[Schedule]:
+    """The schedules of a workspace that fire next, the soonest first."""
+    query = sa.select(SCHEDULES).where(_schedule.workspace == workspace, _schedule.next_at.is_not(None))
+    with db.read() as session:
+        return [Schedule(*row) for row in session.execute(query.order_by(_schedule.next_at).limit(limit))]
+
+
 def documents_of_schedule(db: ThreadSafeDatabaseManager, schedule_id: str) -> Sequence[NewDocument]:
     """What a schedule has read, in order; neither address nor source: it was kept, and is no longer."""
     columns = (_document.name, _document.url, _document.source_id)
