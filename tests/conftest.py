@@ -15,6 +15,9 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+# Hundreds of tests start processes; without what was compiled before each would take a second of CPU more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _numbers = itertools.count()
 
 

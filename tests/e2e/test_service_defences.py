@@ -179,7 +179,10 @@ def test_who_never_ends_a_head_is_sent_away(server: RunningServer) -> None:
         begun = time.monotonic()
         dawdler.sendall(b"GET /health HTTP/1.1\r\n")
         second.sendall(f"GET /health HTTP/1.1\r\nHost: {host_of(server)}\r\n\r\n".encode())
-        assert second.recv(65536).startswith(b"HTTP/1.1 200")
+        answer = second.recv(65536)
+        while not answer.endswith(b"}"):  # head and body may come one after the other
+            answer += second.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
         second.sendall(b"GET /hea")
         assert [one.recv(1) for one in (silent, dawdler, second)] == [b"", b"", b""]
         assert time.monotonic() - begun < 40
@@ -192,7 +195,8 @@ def test_who_never_ends_a_body_is_sent_away(server: RunningServer, thresher: Thr
         answer = read_to_end(dawdler)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"/problems/too-slow" in answer
-    assert [path for path in (thresher.folder / "thresher-data").rglob("*") if path.is_file()] == []
+    kept = {path.name for path in (thresher.folder / "thresher-data").rglob("*") if path.is_file()}
+    assert kept <= {"pages.key"}
 
 
 def test_a_defect_is_told_once_and_can_be_found(thresher: Thresher) -> None:
