@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 BUNDLED := samples/OrderViewRS_19.2.xml
 FILE ?= $(BUNDLED)
 ARGS ?=
+# Tests at once: one more than there are processors, since many wait for processes and for time to pass.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 LIMIT ?= 8
 # Subtrees of the bundled document that a very small model can read at all.
 LOCAL_PATHS = $(if $(filter $(BUNDLED),$(FILE)),--path ContactInfoList/ContactInfo)
@@ -52,7 +54,7 @@ discover-local: $(VENV)/.local ## the same through a real small model on this ma
 	@DATABASE_AUTO_UPGRADE=true $(BIN)/thresher discover "$(FILE)" --provider local --limit $(LIMIT) $(LOCAL_PATHS) $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.local ## all tests
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n $(TESTERS) $(ARGS)
 
 check: $(VENV)/.dev lint types architecture test ## the whole gate
 

@@ -50,7 +50,7 @@ def test_a_document_that_is_kept_is_read_again(thresher: Thresher) -> None:
 def test_a_document_whose_file_is_gone_is_not_read(thresher: Thresher) -> None:
     with running_server(thresher) as server:
         first = server.upload(message(3), "pax.xml", query={"wait": 30}).json()
-        for path in (thresher.folder / "thresher-data").rglob("*"):
+        for path in (thresher.folder / "thresher-data" / "sources").rglob("*"):
             if path.is_file():
                 path.unlink()
         assert "upload it again" in problem(begun(server, source=first["source_id"]), 404, "not-found")

@@ -166,7 +166,7 @@ def test_a_run_is_paused_resumed_and_cancelled(thresher: Thresher) -> None:
 
 def test_a_deleted_run_takes_its_document_along_when_it_is_the_last(server: RunningServer, thresher: Thresher) -> None:
     def kept() -> list[Path]:
-        return [path for path in (thresher.folder / "thresher-data").rglob("*") if path.is_file()]
+        return [path for path in (thresher.folder / "thresher-data" / "sources").rglob("*") if path.is_file()]
 
     runs = [server.upload(message(3), name, query={"wait": 30}).json() for name in ("a.xml", "b.xml")]
     assert [run["file"] for run in runs] == ["a.xml", "b.xml"]

@@ -33,7 +33,7 @@ def server(thresher: Thresher) -> Iterator[RunningServer]:
 
 
 def kept(thresher: Thresher) -> list[Path]:
-    return [path for path in (thresher.folder / "thresher-data").rglob("*") if path.is_file()]
+    return [path for path in (thresher.folder / "thresher-data" / "sources").rglob("*") if path.is_file()]
 
 
 def until(is_so: Callable[[], bool]) -> None:
