@@ -31,6 +31,7 @@ from thresher.engine.work import (
 )
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.items import Chosen, retry_items
+from thresher.persistence.repositories.store import SqlStore
 
 WITHIN = 30.0  # seconds; a test that waits so long has failed
 
@@ -84,6 +85,42 @@ def test_short_items_do_not_slip_in_before_somebody_looks(bench: Bench) -> None:
     report = bench.run(Plain(numbered(400), process), run)
     assert report.status is RunStatus.PAUSED
     assert len(began_after) <= bench.in_hand_at_most
+
+
+class TakenBack(SqlStore):
+    """Somebody brings a cancelled run back at the very moment at which its planner has seen that it is cancelled."""
+
+    def __init__(self, db: ThreadSafeDatabaseManager) -> None:
+        super().__init__(db, {})
+        self._database = db
+
+    def requested(self, run_id: str) -> RunRequest | None:
+        if threading.current_thread().name == "thresher-requests":
+            return None  # comes too late each time
+        asked = super().requested(run_id)
+        if asked is RunRequest.CANCEL:
+            retry_items(self._database, run_id, Chosen(cancelled=True))
+        return asked
+
+
+class CancelledWhilePlanned(Plain):
+    """Is asked to be cancelled before its first item is known, so that nobody holds one."""
+
+    store: SqlStore
+
+    def plan(self, run: Run) -> Iterator[ItemSpec]:
+        self.store.request(run.run_id, RunRequest.CANCEL)
+        yield from super().plan(run)
+
+
+@pytest.mark.timeout(30)
+def test_a_run_that_is_cancelled_and_brought_back_while_it_begins_does_not_wait_for_ever(bench: Bench) -> None:
+    bench.store = TakenBack(bench.db)
+    run = bench.new_run()
+    workflow = CancelledWhilePlanned(numbered(5), succeed)
+    workflow.store = bench.store
+    assert bench.run(workflow, run).status is RunStatus.PAUSED, "what was taken back is not done"
+    assert bench.run(Plain(numbered(5), succeed), run).status is RunStatus.SUCCEEDED
 
 
 def test_a_pause_finishes_what_is_in_hand_and_resume_goes_on(bench: Bench) -> None:

@@ -98,7 +98,8 @@ class Planner:
                 self._add(batch, emit)
                 control.wake()
             if self._store.requested(self._run.run_id) is RunRequest.CANCEL:
-                return  # the last batches may have been refused
+                control.heed(RunRequest.CANCEL)  # the last batches may have been refused: nothing more is planned here
+                return
             self._store.finish_planning(self._run.run_id, {})
             self.complete = True
             self._known_more()

@@ -377,8 +377,9 @@ class _Session:
         """Gives back what is still held, does what was asked of the run, stores the report and tells it."""
         self._store.release(tuple(self._held.values()))
         self._attempts.close()
-        self._control.heed(self._store.settle(self._run.run_id))
-        report = self._report(self._run.run_id)
+        asked = self._store.settle(self._run.run_id)  # None where it was taken back while this session stopped for it
+        self._control.heed(asked)
+        report = self._report(self._run.run_id, asked)
         self._store.end_run(report)
         self._emit(RunFinished(report))
         return report
@@ -516,13 +517,13 @@ class _Session:
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def _report(self, run_id: str) -> RunReport:
+    def _report(self, run_id: str, asked: RunRequest | None) -> RunReport:
         counts = self._store.counts(run_id)
         totals = self._store.totals(run_id)
         earlier = (self._run.report or {}).get("peak_concurrency", 0)
         return RunReport(
             run_id=run_id,
-            status=self._status(counts),
+            status=self._status(counts, asked),
             mode=self._decision.mode,
             mode_reason=self._decision.reason,
             counts=counts,
@@ -535,9 +536,9 @@ class _Session:
             fallbacks=self._fallbacks.all(),
         )
 
-    def _status(self, counts: Counts) -> RunStatus:
+    def _status(self, counts: Counts, asked: RunRequest | None) -> RunStatus:
         unfinished = counts.open > 0 or not self._planner.complete
-        if self._control.request is RunRequest.CANCEL and (unfinished or counts.cancelled):
+        if asked is RunRequest.CANCEL and (unfinished or counts.cancelled):
             return RunStatus.RUNNING if counts.running else RunStatus.CANCELLED
         if self._control.error is not None and not isinstance(self._control.error, BudgetExhausted):
             return RunStatus.FAILED
