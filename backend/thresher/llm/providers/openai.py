@@ -38,8 +38,6 @@ from thresher.llm.rate_headers import read_rate_headers
 
 log = get_logger(__name__)
 
-log = get_logger(__name__)
-
 CHECK_TIMEOUT = 5.0  # seconds
 _MAX_ENVELOPES = 32
 
