@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from browser import PATIENCE, show, visiting
 from command import BUNDLED, Thresher
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from server import RunningServer, running_server
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -86,6 +86,31 @@ def test_from_an_upload_to_a_proved_fact(browser: Browser, server: RunningServer
         expect(mark).to_have_class(re.compile("chosen"))
         page.get_by_role("link", name="Next").click()
         expect(page.get_by_role("heading", name="OriginDest 2", exact=True)).to_be_visible()
+
+
+def test_news_that_come_during_a_look_are_looked_at_next(browser: Browser, thresher: Thresher) -> None:
+    """A slow look is rested from for long; what was told while it was under way must not wait for that."""
+    with (
+        running_model_server(latency=0.05) as model,
+        running_server(thresher, **by_model(model)) as server,
+        visiting(browser, server) as page,
+    ):
+        run_id = begun(server, message(240), paths="/PaxList/Pax")
+        page.goto(f"/runs/{run_id}")
+
+        def late(route: Route) -> None:
+            answer = route.fetch()
+            server.until_ended(run_id)
+            time.sleep(0.5)  # seconds in which the page hears of that
+            route.fulfill(response=answer)
+            shown.append(run_id)
+
+        shown: list[str] = []
+        page.route(re.compile(rf"/runs/{run_id}$"), late, times=1)
+        while not shown:
+            page.wait_for_timeout(50)
+        # In milliseconds; after a look that took so long it would rest for nine.
+        expect(page.locator(".state")).to_have_text("succeeded", timeout=3_000)
 
 
 def test_the_sample_document_leads_to_a_proved_fact_by_the_keyboard_alone(

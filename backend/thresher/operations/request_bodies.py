@@ -66,12 +66,12 @@ class BoundedBody:
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes the answer on; its end waits until the client has stopped sending."""
-        if self._is_complete or self._is_held_back:
+        """Passes the answer on; its end waits until the client has stopped sending, if it has begun."""
+        if self._is_complete:
             await self._send(message)
         elif message["type"] == "http.response.start":
             await self._send({**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]})
-        elif message.get("more_body", False):
+        elif self._is_held_back or message.get("more_body", False):
             await self._send(message)
         else:
             await self._send({**message, "more_body": True})

@@ -27,6 +27,8 @@ class Live {
     this.timer = 0;
     this.isLooking = false;
     this.lookedAt = 0;
+    this.toldAt = 0; // when there were news
+    this.hasEnded = false; // so that the last look is not waited for
     this.soonest = SOONEST;
     this.news = null;
   }
@@ -36,12 +38,17 @@ class Live {
     if (!address || document.hidden) { this.news?.close(); this.news = null; return; }
     if (this.news && this.news.readyState !== EventSource.CLOSED) return;
     this.news = new EventSource(address);
-    const soon = () => this.after(Math.max(0, this.soonest - (performance.now() - this.lookedAt)));
+    const soon = () => {
+      this.toldAt = performance.now();
+      if (!this.isLooking) this.after(this.rest); // else the look under way sees to it at its end
+    };
     this.news.addEventListener("progress", soon);
-    this.news.addEventListener("finished", () => { this.news.close(); soon(); });
+    this.news.addEventListener("finished", () => { this.news.close(); this.hasEnded = true; soon(); });
   }
 
   get element() { return document.getElementById(this.id); }
+
+  get rest() { return this.hasEnded ? 0 : Math.max(0, this.soonest - (performance.now() - this.lookedAt)); }
 
   get every() { return Number(this.element?.dataset.liveEvery) || LOOK_EVERY; }
 
@@ -57,6 +64,7 @@ class Live {
     this.isLooking = true;
     const began = performance.now();
     this.lookedAt = began;
+    this.hasEnded = false;
     try {
       const answer = await fetch(address, { headers: { "HX-Request": "true" }, credentials: "same-origin" });
       if (answer.headers.get("HX-Redirect")) { location.assign(answer.headers.get("HX-Redirect")); return; }
@@ -66,7 +74,7 @@ class Live {
       offline(false);
       this.listen();
       this.soonest = Math.max(SOONEST, (LOOK_SHARE / 3) * (performance.now() - began));
-      this.after(Math.max(this.every, LOOK_SHARE * (performance.now() - began)));
+      this.after(this.toldAt > began ? this.rest : Math.max(this.every, LOOK_SHARE * (performance.now() - began)));
     } catch {
       offline(true);
       this.after(RETRY_EVERY);
