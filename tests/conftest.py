@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,18 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         server.execute(f'CREATE DATABASE "{name}"')
     yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(postgres_server, autocommit=True) as server:
+        left = _left_connected(server, name)
         server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    assert left == [], "connections that nobody gave back, with what they did last"
+
+
+def _left_connected(server: psycopg.Connection, name: str) -> list[str]:
+    """What those did last that are still connected, after the moment that the server takes to see one leave."""
+    asked = "SELECT state || ': ' || query FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+    until = time.monotonic() + 2
+    while (left := [said for (said,) in server.execute(asked, (name,))]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ _QUIET = (
 )
 _SERIOUS = {"serious", "critical"}
 
+expect.set_options(timeout=PATIENCE)  # how soon a page tells is tested where it matters, not by each look at it
+
 
 def started_browser() -> Iterator[Browser]:
     """Debian's Chromium; where there is none the tests are skipped, but in CI they fail."""
@@ -61,8 +63,8 @@ def visiting(browser: Browser, server: RunningServer, **options: Any) -> Iterato
 def show(page: Page, address: str) -> None:
     """Opens a page and waits until its scripts and the parts that it asked for are there."""
     page.goto(address)
-    expect(page.locator("html[data-ready]")).to_have_count(1, timeout=PATIENCE)
-    expect(page.locator(".htmx-request")).to_have_count(0, timeout=PATIENCE)
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    expect(page.locator(".htmx-request")).to_have_count(0)
 
 
 def serious_issues(page: Page) -> list[str]:

@@ -196,7 +196,7 @@ def test_a_server_is_killed_and_the_page_goes_on_with_the_next_one(browser: Brow
             expect(page.locator("[data-offline]")).to_be_visible()
             with running_server(thresher, "--port", first.address.rpartition(":")[2], **settings):
                 expect(page.locator("[data-offline]")).to_be_hidden()
-                expect(page.locator(".state")).to_have_text("succeeded", timeout=60_000)
+                expect(page.locator(".state")).to_have_text("succeeded")
                 expect(page.locator(".big-figure")).to_contain_text("120 of 120")
                 assert page.evaluate("window.isTheSamePage")
 

@@ -64,6 +64,7 @@ def picture_of(service: Service, run_id: str, workspace: str) -> Picture:
     Raises:
         NotFound: the workspace has none of this name.
     """
+    is_queued = service.queue.holds(run_id)  # read first: who leaves the queue has written the end of the run before
     run = runs.find_run(service, workspace, run_id)
     flow = throughput(service.db, run_id)
     return Picture(
@@ -71,7 +72,7 @@ def picture_of(service: Service, run_id: str, workspace: str) -> Picture:
         moment=_moment(service, run, flow),
         result=runs.result(service, run),
         throughput=flow,
-        is_queued=service.queue.holds(run_id),
+        is_queued=is_queued,
     )
 
 

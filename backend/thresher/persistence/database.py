@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 from sqlalchemy import event, exc
 from sqlalchemy.orm import ORMExecuteState, Session, scoped_session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from thresher.core.errors import DatabaseUnusable
 from thresher.persistence.failures import storage_failure, unusable_value
@@ -154,9 +155,10 @@ class ThreadSafeDatabaseManager:
             raise failure from error
 
     def close(self) -> None:
-        """Ends the writer and this thread's session and closes all connections that are not in use."""
+        """Ends the writer and this thread's session and closes all connections, those in use when given back."""
         self._sessions.remove()
         self._group_commit.close()
+        event.listen(self.engine.pool, "checkin", _close_late)
         self.engine.dispose()
 
     def _call_each(self, connection: sa.Connection, functions: Sequence[Callable[[Session], Any]]) -> list[Any]:
@@ -187,6 +189,10 @@ class ThreadSafeDatabaseManager:
         """A nested call sees what the unit around it has written so far."""
         if self._open_session is not None:
             self._open_session.flush()
+
+
+def _close_late(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.invalidate()
 
 
 class _GroupSession(Session):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -104,6 +105,16 @@ print(db.engine.url.database)
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert answer[0] == "50"
     assert not Path(answer[1]).parent.exists()
+
+
+def test_a_connection_given_back_after_the_end_is_closed(database_url: str) -> None:
+    db = ThreadSafeDatabaseManager(create_engine(database_url))
+    with db.read() as late:
+        driver: Any = late.connection().connection.driver_connection
+        db.close()
+        assert late.scalar(sa.text("SELECT 1")) == 1
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        driver.execute("SELECT 1")
 
 
 def test_instants_keep_their_moment_and_come_back_in_utc(database_url: str) -> None:
