@@ -23,9 +23,8 @@ from thresher.bootstrap import open_discovery
 from thresher.core.config import Settings
 from thresher.engine.progress import ItemFinished
 from thresher.engine.work import Mode
-from thresher.llm.evidence import Evidence
-from thresher.llm.masking import Masker
 from thresher.llm.providers.openai import OpenAIClient
+from thresher.llm.shapes import Reading, Shapes
 from thresher.llm.structured import AnswerLadder
 from thresher.persistence.repositories.store import SqlStore
 from thresher.workflows.discovery import DiscoveryRequest, DiscoveryWorkflow
@@ -38,8 +37,9 @@ STAGES = {
     "claim": (SqlStore, "claim"),
     "next due": (SqlStore, "next_due"),
     "process": (DiscoveryWorkflow, "process"),
-    "evidence": (Evidence, "of"),
-    "mask": (Masker, "mask"),
+    "shape": (Shapes, "read"),
+    "evidence": (Reading, "evidence"),
+    "mask": (Reading, "masked"),
     "ask": (AnswerLadder, "ask"),
     "request": (OpenAIClient, "complete"),
     "finish": (SqlStore, "finish"),
@@ -119,16 +119,17 @@ def _patch(watch: Stopwatch, stage: str, owner: type, name: str) -> Any:  # noqa
 
 def _exclusive(seconds: Counter[str], total: float) -> dict[str, float]:
     """Each second in one stage only."""
-    inside = ("evidence", "mask", "ask")
+    inside = ("shape", "evidence", "mask", "ask")
     parts = {
         "plan: split": seconds["plan: split"],
         "plan: store": seconds["plan: store"],
         "claim": seconds["claim"] + seconds["next due"],
+        "shape": seconds["shape"],
         "evidence": seconds["evidence"],
         "mask": seconds["mask"],
         "request": seconds["request"],
         "validate": seconds["ask"] - seconds["request"],
-        "parse, serialize, ground": seconds["process"] - sum(seconds[stage] for stage in inside),
+        "parse, ground, rest of the node": seconds["process"] - sum(seconds[stage] for stage in inside),
         "finish": seconds["finish"],
     }
     return {**parts, "engine, threads, rest": total - sum(parts.values())}

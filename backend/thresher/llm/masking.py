@@ -8,8 +8,9 @@ tails, attributes, comments, CDATA and processing instructions, what has the for
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -27,8 +28,10 @@ class Pseudonyms:
     one, so that it survives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: Callable[[], str] = str) -> None:
+        """``source`` is the text of the subtree as it was before anything in it was masked, asked for once."""
         self.count = 0
+        self._source = source
         self._by_value: dict[str, str] = {}
         self._by_pseudonym: dict[str, str] = {}
         self._last: dict[Kind, int] = {}
@@ -40,14 +43,14 @@ class Pseudonyms:
             return text
         return _PSEUDONYM.sub(lambda match: self._by_pseudonym.get(match[0], match[0]), text)
 
-    def of(self, value: str, kind: Kind, root: etree._Element) -> str:
-        """The pseudonym of a value of the subtree ``root``."""
+    def of(self, value: str, kind: Kind) -> str:
+        """The pseudonym of a value of the subtree."""
         self.count += 1
         known = self._by_value.get(value)
         if known is not None:
             return known
-        if self._reserved is None:  # nothing is masked yet: the subtree still is as the source wrote it
-            self._reserved = frozenset(_PSEUDONYM.findall(etree.tostring(root, encoding="unicode", with_tail=False)))
+        if self._reserved is None:  # nothing is masked yet
+            self._reserved = frozenset(_PSEUDONYM.findall(self._source()))
         pseudonym = self._next(kind)
         while pseudonym in self._reserved:
             pseudonym = self._next(kind)
@@ -60,44 +63,68 @@ class Pseudonyms:
         return f"[{kind}_{self._last[kind]}]"
 
 
+class Spot(NamedTuple):
+    """A text that is looked at: that of a node (``attribute`` empty), one after it (None), or one of its attributes.
+
+    ``kind`` is what it is by the names of its place; ``name`` is the local name of its element or attribute, empty for
+    what follows a node.
+    """
+
+    node: etree._Element
+    attribute: str | None
+    text: str
+    kind: Kind | None
+    name: str
+
+
 class Masker:
     """Masks subtrees in place. Stateless: one serves all threads."""
 
     def mask(self, root: etree._Element) -> Pseudonyms:
         """Replaces all personal data in a subtree, but in nothing that follows its end tag."""
-        pseudonyms = Pseudonyms()
-        for node in root.iter():
-            tag: object = node.tag  # a function where the node is a comment, an instruction or an entity
-            text, tail = node.text, node.tail
-            if text and not text.isspace() and tag is not etree.Entity:
-                rules = _rules(tag) if isinstance(tag, str) else ()
-                kind = _kind(rules, node) if rules else None
-                if kind is not None:
-                    node.text = _replaced(text, kind, root, pseudonyms)
-                elif may_hold_personal_data(text):
-                    node.text = _masked(text, root, pseudonyms, name=tag if isinstance(tag, str) else "")
-            if isinstance(tag, str) and (attributes := node.items()):
-                self._mask_attributes(node, attributes, root, pseudonyms)  # type: ignore[arg-type]  # str from lxml
-            if tail and not tail.isspace() and node is not root:
-                node.tail = _masked(tail, root, pseudonyms)
+        pseudonyms = Pseudonyms(lambda: etree.tostring(root, encoding="unicode", with_tail=False))
+        for node, attribute, text, kind, name in spots(root):
+            masked = hidden_in(text, kind, name, pseudonyms)
+            if masked is text:
+                continue
+            if attribute:
+                node.set(attribute, masked)
+            elif attribute is None:
+                node.tail = masked
+            else:
+                node.text = masked
         return pseudonyms
 
-    def _mask_attributes(
-        self,
-        element: etree._Element,
-        attributes: Sequence[tuple[str, str]],
-        root: etree._Element,
-        pseudonyms: Pseudonyms,
-    ) -> None:
-        for name, value in attributes:
-            rules = _rules(name)
-            kind = _kind(rules, element) if rules else None
-            if kind is not None and not value.isspace() and value:
-                element.set(name, _replaced(value, kind, root, pseudonyms))
-            elif may_hold_personal_data(value):
-                masked = _masked(value, root, pseudonyms, name=name)
-                if masked is not value:
-                    element.set(name, masked)
+
+def spots(root: etree._Element) -> Iterator[Spot]:
+    """All texts of a subtree that are not blank, in the order in which they get their pseudonyms."""
+    for node in root.iter():
+        tag: object = node.tag  # a function where the node is a comment, an instruction or an entity
+        if isinstance(tag, str):
+            yield from _spots_of(node, tag)
+        elif tag is not etree.Entity and (text := node.text) and not text.isspace():
+            yield Spot(node, "", text, None, "")
+        if node is not root and (tail := node.tail) and not tail.isspace():
+            yield Spot(node, None, tail, None, "")
+
+
+def _spots_of(element: etree._Element, tag: str) -> Iterator[Spot]:
+    """The text at the beginning of an element, then its attributes."""
+    if (text := element.text) and not text.isspace():
+        yield Spot(element, "", text, _kind_of(tag, element), _local_name(tag))
+    for name, value in element.items():
+        if value and not value.isspace():
+            yield Spot(element, name, value, _kind_of(name, element), _local_name(name))  # type: ignore[arg-type]
+
+
+def hidden_in(text: str, kind: Kind | None, name: str, pseudonyms: Pseudonyms) -> str:
+    """A text with the personal data in it replaced; the very same object where there is none.
+
+    ``kind``, ``name``: see ``Spot``.
+    """
+    if kind is not None:
+        return _replaced(text, kind, pseudonyms)
+    return _masked(text, pseudonyms, name) if may_hold_personal_data(text) else text
 
 
 @lru_cache(maxsize=8192)
@@ -111,8 +138,9 @@ def _rules(tag: str) -> Sequence[Rule]:
     return rules_of(_local_name(tag))
 
 
-def _kind(rules: Sequence[Rule], element: etree._Element) -> Kind | None:
-    """What a value is by the rules for its name, and by the names around it where the name alone does not tell."""
+def _kind_of(name: str, element: etree._Element) -> Kind | None:
+    """What a value is by its name, and by the names around it where that alone does not tell."""
+    rules = _rules(name)
     return next((rule.kind for rule in rules if not rule.within or _stands_within(element, rule)), None)
 
 
@@ -134,14 +162,16 @@ def _folded(tag: str) -> str:
     return _local_name(tag).lower().replace("_", "").replace("-", "")
 
 
-def _replaced(text: str, kind: Kind, root: etree._Element, pseudonyms: Pseudonyms) -> str:
-    """A whole value replaced, the white space around it kept."""
+def _replaced(text: str, kind: Kind, pseudonyms: Pseudonyms) -> str:
+    """A whole value replaced, the white space around it kept; blanks alone stay."""
     value = text.strip()
+    if not value:
+        return text
     start = text.index(value)
-    return f"{text[:start]}{pseudonyms.of(value, kind, root)}{text[start + len(value) :]}"
+    return f"{text[:start]}{pseudonyms.of(value, kind)}{text[start + len(value) :]}"
 
 
-def _masked(text: str, root: etree._Element, pseudonyms: Pseudonyms, name: str = "") -> str:
+def _masked(text: str, pseudonyms: Pseudonyms, name: str) -> str:
     """A text with the personal data in it replaced; the very same object where there is none."""
     spans = find_personal_data(text)
     if not spans:
@@ -150,6 +180,6 @@ def _masked(text: str, root: etree._Element, pseudonyms: Pseudonyms, name: str =
     for start, end, kind in spans:
         if kind is Kind.IP and "version" in name.lower():
             continue
-        pieces += [text[position:start], pseudonyms.of(text[start:end], kind, root)]
+        pieces += [text[position:start], pseudonyms.of(text[start:end], kind)]
         position = end
     return "".join((*pieces, text[position:])) if pieces else text

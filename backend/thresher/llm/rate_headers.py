@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -28,11 +28,11 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
-def read_rate_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> ReportedLimits:
-    """Picks the limits out of a reply's headers; what cannot be read counts as not said."""
-    found = {name: value.decode("latin-1").strip() for raw, value in raw_headers if (name := raw.lower()) in _WANTED}
-    if not found:
+def read_rate_headers(headers: Mapping[bytes, bytes]) -> ReportedLimits:
+    """Picks the limits out of a reply's headers (by lower-case name); what cannot be read counts as not said."""
+    if _WANTED.isdisjoint(headers):
         return SILENT
+    found = {name: headers[name].decode("latin-1").strip() for name in _WANTED if name in headers}
     return ReportedLimits(
         limit_requests=count(found.get(b"x-ratelimit-limit-requests", "")),
         limit_tokens=count(found.get(b"x-ratelimit-limit-tokens", "")),

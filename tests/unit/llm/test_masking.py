@@ -43,6 +43,7 @@ PERSONAL = [
     ("<E>pay to DE89 3704 0044 0532 0130 00 TODAY</E>", "DE89 3704 0044 0532 0130 00"),
     ("<E>from 203.0.113.9 at noon</E>", "203.0.113.9"),
     ("<E>from 2001:db8::8a2e:370:7334</E>", "2001:db8::8a2e:370:7334"),
+    ("<E xmlns='urn:version:1'>203.0.113.9</E>", "203.0.113.9"),
     ("<E>https://ann:pa55@host.example/x</E>", "ann:pa55"),
     ("<Individual><GivenName>Ann</GivenName></Individual>", "Ann"),
     ("<Individual><Surname> Lee </Surname></Individual>", "Lee"),

@@ -26,17 +26,13 @@ def test_what_is_no_count_counts_as_not_said(text: str) -> None:
 
 
 def test_a_reply_without_limits_says_nothing() -> None:
-    assert read_rate_headers([(b"Content-Type", b"application/json")]) is SILENT
-
-
-def test_names_are_read_in_any_case() -> None:
-    assert read_rate_headers([(b"X-RateLimit-Remaining-Requests", b"3")]).remaining_requests == 3
+    assert read_rate_headers({b"content-type": b"application/json"}) is SILENT
 
 
 names = st.sampled_from([b"retry-after", b"retry-after-ms", b"x-ratelimit-reset-tokens", b"x-ratelimit-limit-tokens"])
 
 
-@given(st.lists(st.tuples(names, st.binary(max_size=30))))
-def test_no_header_is_an_obstacle_and_no_wait_is_negative(headers: list[tuple[bytes, bytes]]) -> None:
+@given(st.dictionaries(names, st.binary(max_size=30)))
+def test_no_header_is_an_obstacle_and_no_wait_is_negative(headers: dict[bytes, bytes]) -> None:
     limits = read_rate_headers(headers)
     assert limits.retry_after is None or limits.retry_after >= 0

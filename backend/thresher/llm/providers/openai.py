@@ -29,7 +29,7 @@ from thresher.core.limits import ReportedLimits
 from thresher.core.logging import get_logger
 from thresher.engine.work import Usage
 from thresher.llm.client import ModelReply, ModelRequest
-from thresher.llm.prices import Price, Prices
+from thresher.llm.prices import Prices
 from thresher.llm.providers.dialect import Dialect, SchemaMode
 from thresher.llm.providers.preparation import AzureServer, OpenAIServer, Prepared, prepare_apart, prepare_here
 from thresher.llm.providers.refusals import Refusal
@@ -75,6 +75,7 @@ class OpenAIClient:
         self.fallbacks: tuple[str, ...] = ()
         self._timeout = connections.timeout
         self._prices = prices or Prices.load()
+        self.price = self._prices.highest_of(model)  # of the dearest version: which one answers is seen from the answer
         prepared = _prepared(server)
         self._completions, self._models = prepared.completions, prepared.models
         self._address = self._completions.address
@@ -87,11 +88,6 @@ class OpenAIClient:
     def resource(self) -> str:
         """One limit for each server and model."""
         return f"{self.model} at {self._address}"
-
-    @property
-    def price(self) -> Price | None:
-        """That of the dearest version of the model: which one answers is seen from the answer."""
-        return self._prices.highest_of(self.model)
 
     def complete(self, request: ModelRequest) -> ModelReply:
         """Asks once; asks again only where the server refuses the form of the request and takes another.

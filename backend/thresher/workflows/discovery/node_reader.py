@@ -18,6 +18,7 @@ from thresher.llm.grounding import ground, ground_record, read_as_written
 from thresher.llm.masking import Masker, Pseudonyms
 from thresher.llm.providers.structural import parse_subtree
 from thresher.llm.schema import RecordSchema, ResponseSchema
+from thresher.llm.shapes import Shapes
 from thresher.llm.structured import Answer, AnswerLadder
 from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
 from thresher.workflows.discovery.configurations import NodeConfiguration
@@ -77,7 +78,7 @@ class Ladder(Protocol):
 class NodeReader:
     """Reads subtrees of one path of one document: prompt, schema and client are the same for all of them.
 
-    Used by many threads at once; keeps nothing of what it reads.
+    Used by many threads at once; keeps no value of what it reads.
     """
 
     def __init__(  # noqa: PLR0913 # the parts of a reader, each by its name
@@ -93,6 +94,7 @@ class NodeReader:
         """``ladder`` asks the model; an ``AnswerCache`` asks only where no answer is known."""
         self.client = client
         self._masker = masker if client.leaves_machine else None
+        self._shapes = Shapes()
         self.bounds = bounds or AnswerBounds()
         self.context_lines = "" if self.bounds.is_small_model else _context_lines(document or {})
         self.record = _record_schema(configuration)
@@ -157,6 +159,12 @@ class NodeReader:
         Raises:
             MalformedDocument: it is not well-formed.
         """
+        reading = None if node.shells else self._shapes.read(node.xml)
+        if reading is not None:
+            evidence = reading.evidence()
+            if not evidence.leaves or self._masker is None:
+                return Seen(node, evidence, _NOTHING_HIDDEN, node.xml)
+            return Seen(node, evidence, *reading.masked())
         root = _parsed(node)
         evidence = Evidence.of(root, node.shells)
         if not evidence.leaves or self._masker is None:
