@@ -361,7 +361,6 @@ class Shared:
         self, settings: Settings, db: ThreadSafeDatabaseManager, closing: ExitStack, observers: Observers
     ) -> None:
         self.answers = make_answers(settings, db)
-        closing.callback(self.answers.close)
         self.store = make_store(settings, db, self.answers)
         self.files = SourceFiles(settings.data_dir / "sources")
         self.ladder = AnswerLadder(Hedge(settings.hedge_percentile / 100) if settings.hedge_requests else None)
@@ -746,9 +745,7 @@ def _unstored(new: NewRun) -> Run:
 @contextmanager
 def open_rehearsal(settings: Settings) -> Iterator[Rehearsal]:
     """Looks into the database where there is one, and closes it at the end."""
-    with look_into_database(settings) as db, ExitStack() as closing:
+    with look_into_database(settings) as db:
         answers = None if db is None else make_answers(settings, db)
-        if answers is not None:
-            closing.callback(answers.close)
         settings = with_local_defaults(settings)
         yield Rehearsal(settings, make_silent_client(settings), db, answers)

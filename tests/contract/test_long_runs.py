@@ -76,7 +76,7 @@ def test_threads_handles_and_memory_stay_flat_over_twenty_thousand_items(sqlite_
     assert (report.status, report.counts.succeeded) == (RunStatus.SUCCEEDED, 20_000)
     threads, handles = zip(*seen, strict=True)
     assert threads[-1] <= threads[0], "the planner's thread has ended meanwhile, no other has begun"
-    assert len(set(handles)) == 1, handles
+    assert max(handles) - min(handles) <= 3 * 8, f"more than what one connection of each thread is: {handles}"
     assert memory[-1] - memory[0] < 8 * MEGABYTE, memory
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Lock
 
+from thresher.core.correlation import Correlation, correlated
 from thresher.core.errors import (
     BudgetExhausted,
     DatabaseUnavailable,
@@ -60,8 +61,12 @@ class Context:
         *,
         is_fresh: bool = True,
         amend: Callable[[Usage], None] = lambda _: None,
+        before_request: Callable[[], None] = lambda: None,
     ) -> None:
-        """``is_fresh`` is False where the item has failed before (see ``gate.Turn``). ``amend``: see ``Bill``."""
+        """``is_fresh`` is False where the item has failed before (see ``gate.Turn``). ``amend``: see ``Bill``.
+
+        ``before_request`` is called before each permit: what was left to be written is written before the wait.
+        """
         self.run = run
         self.bill = Bill(amend)
         self.raw_answer: str | None = None
@@ -69,6 +74,7 @@ class Context:
         self._control = control
         self._resources = resources
         self._ledger = ledger or Ledger()
+        self._before_request = before_request
         self._turn = Turn(run.run_id, run.priority, is_fresh=is_fresh)
 
     def record_usage(self, usage: Usage) -> None:
@@ -89,11 +95,13 @@ class Context:
 
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
+        self._before_request()
         turn = self._turn if waits else replace(self._turn, waits=False)
         return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
     def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
         """Sets aside what ONE request may take at most of the run's budget."""
+        self._before_request()
         return self._ledger.reserve(worst, self._control.stopping.is_set, waits=waits)
 
     def raise_if_stopping(self) -> None:
@@ -115,6 +123,13 @@ class Later:
         return None if delay is None else self.now + timedelta(seconds=delay)
 
 
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """The end of an attempt that nothing is lost with: it asked nobody for anything, and would come to the same."""
+
+    completion: Completion
+
+
 class Attempts:
     """Makes attempts, many at a time, and knows which are in hand."""
 
@@ -127,8 +142,11 @@ class Attempts:
         resources: Resources,
         *,
         ledger: Ledger,
+        before_request: Callable[[], None] = lambda: None,
     ) -> None:
+        """``before_request``: see ``Context``."""
         self.peak = 0
+        self._before_request = before_request
         self._store = store
         self._workflow = workflow
         self._policy = policy
@@ -140,8 +158,8 @@ class Attempts:
         self._lock = Lock()  # protects in_hand and peak
         self.in_hand = 0  # attempts that have begun and not ended
 
-    def make(self, claim: Claim, run: Run) -> Completion | None:
-        """Processes one claim and writes its end; None where the run stops or the lease was lost.
+    def make(self, claim: Claim, run: Run) -> Completion | Unwritten | None:
+        """Processes one claim and writes its end, unless that may wait; None where the run stops or the lease was lost.
 
         Raises:
             ThresherError: the store cannot be written; the lease stays until it expires.
@@ -195,6 +213,7 @@ class Attempts:
             self._ledger,
             is_fresh=claim.failures == 0,
             amend=partial(self._amend, claim),
+            before_request=self._before_request,
         )
 
     def rest(self) -> None:
@@ -220,7 +239,7 @@ class Attempts:
         """When attempts that end now are repeated; ``together``: all those of one class at the same moment."""
         return Later(self._policy.drawn() if together else self._policy, datetime.now(UTC))
 
-    def _process(self, claim: Claim, run: Run) -> Completion | None:
+    def _process(self, claim: Claim, run: Run) -> Completion | Unwritten | None:
         context = self.context(claim, run)
         started_at, started = datetime.now(UTC), time.monotonic()
         result: Outcome | Exception
@@ -228,7 +247,8 @@ class Attempts:
             result = self._workflow.process(claim, context)
         except Exception as error:  # noqa: BLE001 # its class decides, below
             result = error
-        return self.end(claim, context, result, (started_at, time.monotonic() - started), self.later())
+        completion = self._ended(claim, context, result, (started_at, time.monotonic() - started), self.later())
+        return Unwritten(completion) if _may_wait(completion) else self._written(completion, context)
 
     def end(  # an attempt is all of that
         self,
@@ -242,16 +262,34 @@ class Attempts:
 
         None where the lease was lost, and nothing was written.
         """
+        return self._written(self._ended(claim, context, result, when, later), context)
+
+    def write_all(self, completions: Sequence[Completion]) -> Iterator[Completion | None]:
+        """Writes ends of attempts that could wait, in one transaction; None for those whose lease was lost."""
+        for completion, is_written in zip(completions, self._finish_all(completions), strict=True):
+            if not is_written:
+                _lease_lost(completion)
+            yield completion if is_written else None
+
+    def _ended(  # same
+        self,
+        claim: Claim,
+        context: Context,
+        result: Outcome | Exception,
+        when: tuple[datetime, float],
+        later: Later,
+    ) -> Completion:
         if isinstance(result, Exception):
-            completion = self._failed(claim, result, context, when, later)
-        else:
-            record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.bill.close())
-            status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
-            completion = Completion(claim, status, record, result, attachments=context.attachments)
+            return self._failed(claim, result, context, when, later)
+        record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.bill.close())
+        status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
+        return Completion(claim, status, record, result, attachments=context.attachments)
+
+    def _written(self, completion: Completion, context: Context) -> Completion | None:
         if self._finish(completion):
             context.bill.stored()
             return completion
-        log.warning("lease lost", ms=round(when[1] * 1000))
+        _lease_lost(completion)
         return None
 
     def _failed(  # same
@@ -276,6 +314,17 @@ class Attempts:
         pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
         return pending if interrupted or fatal else _retried_or_dead(pending, error, later)
 
+    def _finish_all(self, completions: Sequence[Completion]) -> Sequence[bool]:
+        """Where they cannot be written together each gets an end of its own."""
+        try:
+            return self._store.finish_all(completions)
+        except DatabaseUnavailable:
+            return [patiently()(self._written_again, completion) for completion in completions]
+        except StorageFailed:
+            raise
+        except Exception:  # noqa: BLE001 # that of one of them, which gets it again
+            return [self._finish(completion) for completion in completions]
+
     def _finish(self, completion: Completion) -> bool:
         """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
         try:
@@ -296,6 +345,24 @@ class Attempts:
     def _written_again(self, completion: Completion) -> bool:
         """It may have been written before, with the answer lost: then the lease is over, and all is well."""
         return self._store.finish(completion) or self._store.is_written(completion)
+
+
+def _may_wait(completion: Completion) -> bool:
+    """Whether the end of an attempt may be written a moment later, with others.
+
+    Should the process be killed before that the item is processed again, which costs nothing: it was not asked about.
+    """
+    is_done = completion.status in _DONE and not completion.outcome.children
+    return is_done and not completion.attempt.usage.requests and not completion.claim.losses
+
+
+_DONE = frozenset({ItemStatus.SUCCEEDED, ItemStatus.SKIPPED})
+
+
+def _lease_lost(completion: Completion) -> None:
+    claim = completion.claim
+    with correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt)):
+        log.warning("lease lost", ms=round(completion.attempt.duration * 1000))
 
 
 def _retried_or_dead(pending: Completion, error: Exception, later: Later) -> Completion:

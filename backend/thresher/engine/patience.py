@@ -21,7 +21,7 @@ from thresher.engine.ports import Store
 
 STORE_PATIENCE = 60.0  # seconds that a store which is away is waited for
 _AT_ONCE = frozenset(
-    {"amend", "claim", "draw_share", "finish", "renew"}
+    {"amend", "asked", "claim", "draw_share", "finish", "finish_all", "renew"}
 )  # called by those who know better what to do then
 
 

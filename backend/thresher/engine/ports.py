@@ -155,6 +155,9 @@ class Store(ShareStore, Protocol):
         part, there is nothing left to ask.
         """
 
+    def asked(self, run_id: str) -> RunRequest | None:
+        """What the run is asked to do, for those who ask before each item; None also where there is no such run."""
+
     def requested(self, run_id: str) -> RunRequest | None:
         """What the run is asked to do; cheap, it is called several times a second.
 
@@ -208,6 +211,13 @@ class Store(ShareStore, Protocol):
 
         Returns False, with nothing written, where ``completion.claim`` is no longer held (the lease expired and
         another process took the item).
+        """
+
+    def finish_all(self, completions: Sequence[Completion]) -> Sequence[bool]:
+        """Writes the ends of several attempts in one transaction, all of them or none; see ``finish``.
+
+        Raises:
+            Exception: one of them cannot be written, or is no longer held.
         """
 
     def is_written(self, completion: Completion) -> bool:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Event as ThreadEvent
-from threading import Lock, Thread
+from threading import Lock, Thread, local
 
 from thresher.core.correlation import Correlation, carried, correlated
 from thresher.core.errors import BudgetExhausted, DatabaseUnavailable, StateConflict, ThresherError, own_words
 from thresher.core.logging import get_logger
-from thresher.engine.attempt import SUSPECT, Attempts
+from thresher.engine.attempt import SUSPECT, Attempts, Unwritten
 from thresher.engine.batch import GroupAttempts
 from thresher.engine.control import RunControl
 from thresher.engine.executors.port import Executor, ModeUnavailable
@@ -56,6 +56,8 @@ from thresher.engine.work import (
 )
 
 log = get_logger(__name__)
+
+SETTLE_WITHIN = 0.02  # seconds for which the end of an attempt waits for others, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,14 @@ class Runner:
         return sum(session.in_hand for session in tuple(self._sessions))
 
 
+class _Left(local):
+    """What a thread has left to be written, and until when that may wait."""
+
+    def __init__(self) -> None:
+        self.completions: list[Completion] = []
+        self.until = 0.0
+
+
 class _Session:
     """One session of a run: from a start or resume to its end, interruption or failure."""
 
@@ -157,7 +167,12 @@ class _Session:
         counts, complete = self._counts(), self._run.planning_complete
         self._tally = Tally(counts, planning_complete=complete, workers=1)
         ledger = self._ledger()
-        self._attempts = Attempts(self._store, workflow, self._options.retry, control, runner.resources, ledger=ledger)
+        self._left = _Left()
+        self._attempts = Attempts(
+            *(self._store, workflow, self._options.retry, control, runner.resources),
+            ledger=ledger,
+            before_request=self._settle,
+        )
         self._batching = workflow if isinstance(workflow, BatchWorkflow) else None
         self._groups = GroupAttempts(self._attempts, self._batching, self._single) if self._batching else None
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
@@ -228,7 +243,7 @@ class _Session:
             self._store.set_run_mode(self._run.run_id, decision.mode, decision.reason)
         self._decision = decision
         self._tally.work_with(executor.workers)
-        executor.start(self._work_in_place, self._control.wake)
+        executor.start(self._work_in_place, self._settle, self._control.wake)
         return executor
 
     def _fall_back(self, before: Mode, error: ModeUnavailable) -> None:
@@ -398,15 +413,51 @@ class _Session:
     def _work_on(self, claims: Sequence[Claim]) -> None:
         """A group of claims to its end; called by the executor, in a worker thread or in this one."""
         try:
+            self._look_before_the_next()
             for claim, completion in self._made(claims):
-                self._ended(claim, completion)
+                if isinstance(completion, Unwritten):
+                    self._write_later(completion.completion)
+                else:
+                    self._ended(claim, completion)
         except ThresherError as error:
             self._control.fail(error)  # the store's own words say it all, and say it once
         except Exception as error:
             log.exception("attempt not stored")
             self._control.fail(error)
 
-    def _made(self, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Completion | None]]:
+    def _look_before_the_next(self) -> None:
+        """Whoever writes the end of an attempt learns what the run is asked to do; who has left that for later asks."""
+        if self._left.completions:
+            with suppress(DatabaseUnavailable):  # which is met by what is written next
+                self._control.heed(self._store.asked(self._run.run_id))
+
+    def _write_later(self, completion: Completion) -> None:
+        """Keeps the end of an attempt for a moment, as this thread's next ones may be written with it."""
+        left = self._left
+        if not left.completions:
+            left.until = time.monotonic() + SETTLE_WITHIN
+        left.completions.append(completion)
+        if time.monotonic() > left.until:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Writes the ends of attempts that this thread has left; called by it before it waits for anything."""
+        completions = self._left.completions
+        if not completions:
+            return
+        self._left.completions = []
+        try:
+            for before, written in zip(completions, self._attempts.write_all(completions), strict=True):
+                claim = before.claim
+                with correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt)):
+                    self._ended(claim, written)
+        except ThresherError as error:
+            self._control.fail(error)
+        except Exception as error:
+            log.exception("attempts not stored")
+            self._control.fail(error)
+
+    def _made(self, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Completion | Unwritten | None]]:
         if self._groups is not None and len(claims) > 1:
             yield from self._groups.make(claims, self._run)
         else:

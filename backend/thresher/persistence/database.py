@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from thresher.core.errors import DatabaseUnusable
 from thresher.persistence.failures import storage_failure, unusable_value
 from thresher.persistence.group_commit import Batch, GroupCommit, TransactionEnded
+from thresher.persistence.lookups import LookUp, Lookups
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -87,6 +88,7 @@ class ThreadSafeDatabaseManager:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self._reader = engine.execution_options(**READ_ACCESS)
+        self._lookups = Lookups(self._reader)
         self._group_commit = GroupCommit(engine.execution_options(**WRITE_ACCESS), self._flush_open_session)
         self._open_session: Session | None = None  # of the unit that is running; protected by the group's mutex
         self._sessions = scoped_session(sessionmaker(engine, class_=_ThreadSession, expire_on_commit=False))
@@ -154,9 +156,18 @@ class ThreadSafeDatabaseManager:
                 raise
             raise failure from error
 
+    def look_up(self, lookup: LookUp, key: str) -> str | None:
+        """One look-up by one prepared statement: costs a tenth of ``read``.
+
+        Raises:
+            DatabaseUnavailable, StorageFailed: the database cannot be read.
+        """
+        return self._lookups.use(lookup, key)
+
     def close(self) -> None:
         """Ends the writer and this thread's session and closes all connections, those in use when given back."""
         self._sessions.remove()
+        self._lookups.close()
         self._group_commit.close()
         event.listen(self.engine.pool, "checkin", _close_late)
         self.engine.dispose()

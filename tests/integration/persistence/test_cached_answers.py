@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -50,10 +50,8 @@ def keys(db: ThreadSafeDatabaseManager) -> Sequence[str]:
 
 
 @pytest.fixture
-def answers(db: ThreadSafeDatabaseManager) -> Iterator[CachedAnswers]:
-    answers = CachedAnswers(db, 100_000, clock=Clock())
-    yield answers
-    answers.close()
+def answers(db: ThreadSafeDatabaseManager) -> CachedAnswers:
+    return CachedAnswers(db, 100_000, clock=Clock())
 
 
 def test_what_was_written_is_found_as_it_was(db: ThreadSafeDatabaseManager, answers: CachedAnswers) -> None:
@@ -106,7 +104,6 @@ def test_a_bound_that_was_lowered_is_reached_in_bounded_steps(
     for number in range(5):
         write(db, smaller, row(f"new{number}", "x" * 1_000))
         left.append(len(keys(db)))
-    smaller.close()
     assert left[:4] == [26, 22, 18, 14]
     assert cache_figures(db)[("openai", "m")].size_bytes <= 16_000
 
@@ -133,7 +130,6 @@ def test_processes_that_write_the_same_answers_do_not_block_each_other_for_good(
         for turn in range(25):
             fresh, known = order[turn % 20 :], order[: turn % 20]
             write(manager, table, *(row(key, "x" * 1_500) for key in fresh), *(used(key) for key in known))
-        table.close()
 
     with ThreadPoolExecutor(3) as pool:
         working = [pool.submit(work, db, names), pool.submit(work, other, names[::-1])]
@@ -147,7 +143,6 @@ def test_some_or_all_are_cleared(db: ThreadSafeDatabaseManager, answers: CachedA
     young = CachedAnswers(db, 100_000)
     write(db, answers, row("a"), row("b", model="n"))
     write(db, young, row("c"))
-    young.close()
     assert clear_answers(db, model="none of these") == (0, 0)
     assert clear_answers(db, older_than=timedelta(days=20)) == (0, 0)
     assert clear_answers(db, "m", timedelta(days=2)) == (1, ROW_BYTES + 2)
@@ -186,5 +181,4 @@ def test_a_look_up_survives_a_server_that_was_restarted(postgres_url: str) -> No
                     " AND pid <> pg_backend_pid()")
         )  # fmt: skip
     assert answers.find("k") == "kept"
-    answers.close()
     db.close()

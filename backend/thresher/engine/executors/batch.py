@@ -25,9 +25,11 @@ class BatchExecutor:
         self._inner = inner
         self._most = most
 
-    def start(self, work: Callable[[Sequence[Claim]], None], freed: Callable[[], None]) -> None:
+    def start(
+        self, work: Callable[[Sequence[Claim]], None], settle: Callable[[], None], freed: Callable[[], None]
+    ) -> None:
         """Begins a session."""
-        self._inner.start(work, freed)
+        self._inner.start(work, settle, freed)
 
     def room(self) -> int:
         """Claims for full groups."""

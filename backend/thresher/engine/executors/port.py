@@ -25,9 +25,13 @@ class Executor(Protocol):
     workers: int
     plans_first: bool
 
-    def start(self, work: Callable[[Sequence[Claim]], None], freed: Callable[[], None]) -> None:
+    def start(
+        self, work: Callable[[Sequence[Claim]], None], settle: Callable[[], None], freed: Callable[[], None]
+    ) -> None:
         """Begins a session; ``work`` processes a group to its end and raises nothing but KeyboardInterrupt.
 
+        It may leave something to be written by ``settle``, which is called in the same thread, at the latest before
+        that thread waits for work or ends; until then the group is in hand.
         ``freed`` is called, from any thread, when there is room again and when nothing is in hand any more.
         """
 

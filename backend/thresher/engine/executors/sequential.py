@@ -16,14 +16,16 @@ class SequentialExecutor:
 
     def __init__(self) -> None:
         self._work: Callable[[Sequence[Claim]], None] | None = None
+        self._settle: Callable[[], None] | None = None
 
     def start(
         self,
         work: Callable[[Sequence[Claim]], None],
+        settle: Callable[[], None],
         freed: Callable[[], None],  # noqa: ARG002 # always room
     ) -> None:
         """Begins a session."""
-        self._work = work
+        self._work, self._settle = work, settle
 
     def room(self) -> int:
         """One claim at a time."""
@@ -31,9 +33,10 @@ class SequentialExecutor:
 
     def submit(self, claims: Sequence[Claim]) -> None:
         """Works on the group at once and returns when it is done."""
-        if self._work is None:
+        if self._work is None or self._settle is None:
             raise RuntimeError("start() comes before submit()")
         self._work(claims)
+        self._settle()
 
     def in_hand(self) -> int:
         """Nothing is in hand between two calls."""
@@ -41,4 +44,4 @@ class SequentialExecutor:
 
     def close(self, *, wait: bool) -> None:  # noqa: ARG002 # nothing to wait for
         """Ends the session."""
-        self._work = None
+        self._work = self._settle = None

@@ -18,8 +18,9 @@ log = get_logger(__name__)
 
 _Groups: TypeAlias = "SimpleQueue[Sequence[Claim] | None]"
 
-LONGEST_QUEUE = 64  # groups, where the workers do not need more
+LONGEST_QUEUE = 256  # groups, where the workers do not need more
 PACE_OVER = 0.1  # seconds
+MOST_UNSETTLED = 16  # groups of one thread, after which it settles though there is more to do
 
 
 class ThreadsExecutor:
@@ -45,20 +46,25 @@ class ThreadsExecutor:
         self._on_thread_end = on_thread_end
         self._pool: ThreadPoolExecutor | None = None
         self._work: Callable[[Sequence[Claim]], None] | None = None
+        self._settle: Callable[[], None] = _nobody
         self._freed: Callable[[], None] = _nobody
         self._groups: _Groups = SimpleQueue()  # None ends a thread
         self._lock = Lock()  # protects the counts below
         self._threads = 0
         self._most_threads = workers
         self._in_hand = 0
+        self._unsettled = 0  # worked on, and not settled
         self._ended = 0  # since _paced_at
         self._paced_at = time.monotonic()
         self._queue = 2 * workers
         self._low_water = 2 * workers
 
-    def start(self, work: Callable[[Sequence[Claim]], None], freed: Callable[[], None]) -> None:
+    def start(
+        self, work: Callable[[Sequence[Claim]], None], settle: Callable[[], None], freed: Callable[[], None]
+    ) -> None:
         """Begins a session; threads are started as they are needed."""
         self._work = work
+        self._settle = settle
         self._freed = freed
         self._groups = SimpleQueue()
         self._threads, self._most_threads = 0, self.workers
@@ -113,11 +119,12 @@ class ThreadsExecutor:
         """Nothing that was queued will be worked on: there is nobody to do it."""
         self.close(wait=False)
         with self._lock:
-            self._in_hand = 0
+            self._in_hand = self._unsettled = 0
 
     def in_hand(self) -> int:
-        """Groups queued or being worked on."""
-        return self._in_hand
+        """Groups queued, being worked on or not settled."""
+        with self._lock:
+            return self._in_hand + self._unsettled
 
     def close(self, *, wait: bool) -> None:
         """Ends the session; without ``wait`` threads go on by themselves until their item ends."""
@@ -132,9 +139,26 @@ class ThreadsExecutor:
         self._pool = None
 
     def _work_on_all(self) -> None:
-        """One thread, from its start to the end of the session."""
-        while (claims := self._groups.get()) is not None:
+        """One thread, from its start to the end of the session; it settles before it waits."""
+        unsettled = 0
+        while True:
+            claims = self._at_once() if 0 < unsettled < MOST_UNSETTLED else ()
+            if claims is not None and not claims:
+                self._settle_all(unsettled)
+                unsettled = 0
+                claims = self._groups.get()
+            if claims is None:
+                self._settle_all(unsettled)
+                return
             self._run(claims)
+            unsettled += 1
+
+    def _at_once(self) -> Sequence[Claim] | None:
+        """The next group, an empty one where none is there yet."""
+        try:
+            return self._groups.get_nowait()
+        except Empty:
+            return ()
 
     def _run(self, claims: Sequence[Claim]) -> None:
         try:
@@ -145,12 +169,28 @@ class ThreadsExecutor:
         finally:
             with self._lock:
                 self._in_hand -= 1
+                self._unsettled += 1
                 self._ended += 1
                 left = self._in_hand
-            if left in (0, self._low_water):  # see room()
+            if left == self._low_water:  # see room()
                 self._freed()
             if self._on_thread_end is not None:
                 self._on_thread_end()
+
+    def _settle_all(self, groups: int) -> None:
+        """Ends what this thread has worked on since the last time."""
+        if not groups:
+            return
+        try:
+            self._settle()
+        except Exception:
+            log.exception("group not settled")
+        finally:
+            with self._lock:
+                self._unsettled -= groups
+                left = self._in_hand + self._unsettled
+            if not left:
+                self._freed()
 
 
 def _nobody() -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
-from thresher.persistence.database import READ_ACCESS, ThreadSafeDatabaseManager
-from thresher.persistence.failures import storage_failure
+from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.prepared import PreparedLookup, PreparedStatement
 from thresher.persistence.repositories.store import ItemRecords
 from thresher.persistence.tables import CachedAnswerRow
@@ -22,7 +18,6 @@ from thresher.persistence.tables import CachedAnswerRow
 ROW_BYTES = 400  # what a row takes beside its answer, with its part of the indexes
 LARGEST_EVICTION = 1_000  # answers in one transaction
 _SLACK = 16  # at the bound the oldest sixteenth goes, so that it does not go answer by answer
-_KEPT_CONNECTIONS = 4
 _CLEARED_AT_ONCE = 2_000
 
 _ANSWERS: Final[sa.Table] = sa.Table(CachedAnswerRow.__tablename__, CachedAnswerRow.metadata)
@@ -51,7 +46,7 @@ class CacheFigures:
 
 
 class CachedAnswers:
-    """The table of kept answers. Safe to use from any thread; ``close`` gives its connections back.
+    """The table of kept answers. Safe to use from any thread.
 
     Every process counts by itself what it writes, and all rows once in a while: with several of them the table may
     grow over ``max_bytes`` by a sixteenth for each.
@@ -66,7 +61,6 @@ class CachedAnswers:
     ) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
-        self._connections = _Connections(db)
         dialect = db.engine.dialect
         self._find = PreparedLookup(sa.select(_answer.answer).where(_answer.key == sa.bindparam("wanted")), dialect)
         self._put = PreparedStatement(_put(dialect.name), dialect, _COLUMNS)
@@ -88,14 +82,7 @@ class CachedAnswers:
         Raises:
             DatabaseUnavailable, StorageFailed: the database cannot be read.
         """
-        try:
-            return self._connections.use(self._find.execute, key)
-        except exc.SQLAlchemyError as error:
-            raise storage_failure(error) or error from error
-
-    def close(self) -> None:
-        """Gives the connections back."""
-        self._connections.close()
+        return self._db.look_up(self._find.execute, key)
 
     def write(self, connection: sa.Connection, items: Sequence[ItemRecords]) -> None:
         """The ``RecordWriter`` of answers; equal keys become one row, whose ``uses`` add up.
@@ -171,52 +158,6 @@ def _use() -> sa.Update:
         .where(_answer.key.in_(free))
         .values(uses=_answer.uses + sa.bindparam("times", type_=sa.Integer()), used_at=sa.bindparam("now"))
     )
-
-
-_LookUp: TypeAlias = Callable[[sa.Connection, str], str | None]
-
-
-class _Connections:
-    """Connections that only look up, outside of transactions, so that each look-up is one statement."""
-
-    def __init__(self, db: ThreadSafeDatabaseManager) -> None:
-        options: dict[str, Any] = dict(READ_ACCESS)
-        if db.engine.dialect.name == "postgresql":
-            options["isolation_level"] = "AUTOCOMMIT"  # as SQLite is without a BEGIN
-        self._engine = db.engine.execution_options(**options)
-        self._idle: deque[sa.Connection] = deque()
-
-    def use(self, look_up: _LookUp, key: str) -> str | None:
-        """One look-up; that a kept connection was lost meanwhile is no failure yet."""
-        connection = self._take()
-        if connection is not None:
-            with contextlib.suppress(exc.DBAPIError):
-                return self._look_up(connection, look_up, key)
-        return self._look_up(self._engine.connect(), look_up, key)
-
-    def _take(self) -> sa.Connection | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
-
-    def _look_up(self, connection: sa.Connection, look_up: _LookUp, key: str) -> str | None:
-        """Gives the connection back where all was well; else nothing is certain of it any more."""
-        try:
-            found = look_up(connection, key)
-        except BaseException:
-            connection.invalidate()
-            connection.close()
-            raise
-        if len(self._idle) < _KEPT_CONNECTIONS:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        return found
-
-    def close(self) -> None:
-        while (connection := self._take()) is not None:
-            connection.close()
 
 
 # For people

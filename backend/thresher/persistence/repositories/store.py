@@ -277,6 +277,11 @@ class SqlStore:
 
     # What is asked of a run
 
+    def asked(self, run_id: str) -> RunRequest | None:
+        """What the run is asked to do, for those who ask before each item; None also where there is no such run."""
+        request = self._db.look_up(self._requested.execute, run_id)
+        return None if request is None else RunRequest(request)
+
     def requested(self, run_id: str) -> RunRequest | None:
         """What the run is asked to do.
 
@@ -449,7 +454,15 @@ class SqlStore:
             DatabaseUnavailable: nothing is known to be written; calling again is safe, the attempt is written once.
             StorageFailed: the database can no longer be written.
         """
-        return self._db.write_batched(self._finish_many, completion)
+        return self.finish_all((completion,))[0]
+
+    def finish_all(self, completions: Sequence[Completion]) -> Sequence[bool]:
+        """Writes the ends of several attempts in one transaction, all of them or none; see ``finish``.
+
+        Raises:
+            Exception: one of several cannot be written, or is no longer held. Else as ``finish``.
+        """
+        return self._db.write_batched(self._finish_groups, completions)
 
     def is_written(self, completion: Completion) -> bool:
         """Whether this very end of an attempt is stored: for those who were not told what became of ``finish``."""
@@ -528,6 +541,11 @@ class SqlStore:
             with self._db.transaction() as session:
                 budget_shares.close_lost(session, run_id, dead, now)
         return found
+
+    def _finish_groups(self, connection: sa.Connection, groups: Sequence[Sequence[Completion]]) -> list[Sequence[bool]]:
+        """Those of all callers together; where that fails each caller's are written again by themselves."""
+        are_held = iter(self._finish_many(connection, [completion for group in groups for completion in group]))
+        return [[next(are_held) for _ in group] for group in groups]
 
     def _finish_many(self, connection: sa.Connection, completions: Sequence[Completion]) -> list[bool]:
         if not self._end_attempts(connection, completions):
