@@ -142,9 +142,9 @@ class Attempts:
         resources: Resources,
         *,
         ledger: Ledger,
-        before_request: Callable[[], None] = lambda: None,
+        before_request: Callable[[], Callable[[], None]] = lambda: _nothing,
     ) -> None:
-        """``before_request``: see ``Context``."""
+        """``before_request`` is asked in the thread of an attempt for that of its ``Context``."""
         self.peak = 0
         self._before_request = before_request
         self._store = store
@@ -213,7 +213,7 @@ class Attempts:
             self._ledger,
             is_fresh=claim.failures == 0,
             amend=partial(self._amend, claim),
-            before_request=self._before_request,
+            before_request=self._before_request(),
         )
 
     def rest(self) -> None:
@@ -266,10 +266,10 @@ class Attempts:
 
     def write_all(self, completions: Sequence[Completion]) -> Iterator[Completion | None]:
         """Writes ends of attempts that could wait, in one transaction; None for those whose lease was lost."""
-        for completion, is_written in zip(completions, self._finish_all(completions), strict=True):
-            if not is_written:
+        for completion, written in zip(completions, self._finish_all(completions), strict=True):
+            if written is None:
                 _lease_lost(completion)
-            yield completion if is_written else None
+            yield written
 
     def _ended(  # same
         self,
@@ -286,11 +286,12 @@ class Attempts:
         return Completion(claim, status, record, result, attachments=context.attachments)
 
     def _written(self, completion: Completion, context: Context) -> Completion | None:
-        if self._finish(completion):
+        written = self._finish(completion)
+        if written is None:
+            _lease_lost(completion)
+        else:
             context.bill.stored()
-            return completion
-        _lease_lost(completion)
-        return None
+        return written
 
     def _failed(  # same
         self, claim: Claim, error: Exception, context: Context, when: tuple[datetime, float], later: Later
@@ -314,26 +315,32 @@ class Attempts:
         pending = Completion(claim, ItemStatus.PENDING, record, attachments=context.attachments)
         return pending if interrupted or fatal else _retried_or_dead(pending, error, later)
 
-    def _finish_all(self, completions: Sequence[Completion]) -> Sequence[bool]:
+    def _finish_all(self, completions: Sequence[Completion]) -> Sequence[Completion | None]:
         """Where they cannot be written together each gets an end of its own."""
         try:
-            return self._store.finish_all(completions)
+            are_written = self._store.finish_all(completions)
         except DatabaseUnavailable:
-            return [patiently()(self._written_again, completion) for completion in completions]
+            are_written = [patiently()(self._written_again, completion) for completion in completions]
         except StorageFailed:
             raise
         except Exception:  # noqa: BLE001 # that of one of them, which gets it again
             return [self._finish(completion) for completion in completions]
+        return [one if is_written else None for one, is_written in zip(completions, are_written, strict=True)]
 
-    def _finish(self, completion: Completion) -> bool:
-        """Writes the end of an attempt; what cannot be stored as it is makes its item dead, with the reason."""
+    def _finish(self, completion: Completion) -> Completion | None:
+        """Writes the end of an attempt, and returns it as it was written; None where the lease was lost.
+
+        What cannot be stored as it is makes its item dead, with the reason.
+        """
         try:
-            return self._write(completion)
+            return completion if self._write(completion) else None
         except (DatabaseUnavailable, StorageFailed):
             raise
         except Exception as error:
-            log.exception("outcome not stored")
-            return self._write(_unstorable(completion, error))
+            with _place(completion.claim):
+                log.exception("outcome not stored")
+            completion = _unstorable(completion, error)
+            return completion if self._write(completion) else None
 
     def _write(self, completion: Completion) -> bool:
         """Waits out a database that is away for a while: a paid answer is worth the patience."""
@@ -356,12 +363,20 @@ def _may_wait(completion: Completion) -> bool:
     return is_done and not completion.attempt.usage.requests and not completion.claim.losses
 
 
+def _nothing() -> None:
+    """Nothing is left to be written."""
+
+
 _DONE = frozenset({ItemStatus.SUCCEEDED, ItemStatus.SKIPPED})
 
 
+def _place(claim: Claim) -> AbstractContextManager[None]:
+    """Its numbers are in what is logged meanwhile."""
+    return correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt))
+
+
 def _lease_lost(completion: Completion) -> None:
-    claim = completion.claim
-    with correlated(Correlation(claim.run_id, item=claim.item_id, attempt=claim.attempt)):
+    with _place(completion.claim):
         log.warning("lease lost", ms=round(completion.attempt.duration * 1000))
 
 

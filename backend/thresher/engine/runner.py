@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event as ThreadEvent
 from threading import Lock, Thread, local
 
@@ -130,12 +131,19 @@ class Runner:
         return sum(session.in_hand for session in tuple(self._sessions))
 
 
-class _Left(local):
+class _Left:
     """What a thread has left to be written, and until when that may wait."""
 
     def __init__(self) -> None:
         self.completions: list[Completion] = []
         self.until = 0.0
+
+
+class _OfThread(local):
+    """What belongs to each thread."""
+
+    def __init__(self) -> None:
+        self.left = _Left()
 
 
 class _Session:
@@ -167,11 +175,11 @@ class _Session:
         counts, complete = self._counts(), self._run.planning_complete
         self._tally = Tally(counts, planning_complete=complete, workers=1)
         ledger = self._ledger()
-        self._left = _Left()
+        self._of_thread = _OfThread()
         self._attempts = Attempts(
             *(self._store, workflow, self._options.retry, control, runner.resources),
             ledger=ledger,
-            before_request=self._settle,
+            before_request=lambda: partial(self._settle_all, self._of_thread.left),
         )
         self._batching = workflow if isinstance(workflow, BatchWorkflow) else None
         self._groups = GroupAttempts(self._attempts, self._batching, self._single) if self._batching else None
@@ -427,13 +435,13 @@ class _Session:
 
     def _look_before_the_next(self) -> None:
         """Whoever writes the end of an attempt learns what the run is asked to do; who has left that for later asks."""
-        if self._left.completions:
+        if self._of_thread.left.completions:
             with suppress(DatabaseUnavailable):  # which is met by what is written next
                 self._control.heed(self._store.asked(self._run.run_id))
 
     def _write_later(self, completion: Completion) -> None:
         """Keeps the end of an attempt for a moment, as this thread's next ones may be written with it."""
-        left = self._left
+        left = self._of_thread.left
         if not left.completions:
             left.until = time.monotonic() + SETTLE_WITHIN
         left.completions.append(completion)
@@ -442,10 +450,14 @@ class _Session:
 
     def _settle(self) -> None:
         """Writes the ends of attempts that this thread has left; called by it before it waits for anything."""
-        completions = self._left.completions
+        self._settle_all(self._of_thread.left)
+
+    def _settle_all(self, left: _Left) -> None:
+        """The same for a thread that waits for this one (which sends its request)."""
+        completions = left.completions
         if not completions:
             return
-        self._left.completions = []
+        left.completions = []
         try:
             for before, written in zip(completions, self._attempts.write_all(completions), strict=True):
                 claim = before.claim
