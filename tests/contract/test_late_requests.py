@@ -24,7 +24,7 @@ LOST = {
 @pytest.mark.parametrize("how", LOST)
 def test_the_slower_of_two_requests_is_paid_for_by_its_attempt(bench: Bench, how: str) -> None:
     took, expected = LOST[how]
-    may_end = Event()
+    has_begun, may_end = Event(), Event()
     late: list[Thread] = []
 
     def process(claim: Claim, context: AttemptContext) -> Outcome:
@@ -34,7 +34,9 @@ def test_the_slower_of_two_requests_is_paid_for_by_its_attempt(bench: Bench, how
             if took is not None:
                 late.append(Thread(target=lambda: may_end.wait(60) and settle(took)))
                 late[0].start()
+            has_begun.set()
         elif claim.key == f"item-{ITEMS - 1}":
+            assert has_begun.wait(60)
             may_end.set()
             for thread in late:
                 thread.join(60)
