@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 PICTURE = HERE.parent / "docs" / "images" / "benchmarks.png"
 KEPT, MISSED, OTHERS, INK, FAINT = "#3f7d58", "#b8472f", "#9aa3ad", "#22272e", "#d9dde2"
 OURS = "Thresher"
+BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # a text stands before the line
 LONGEST_BAR = 1.6  # of a target; what is worse is cut there and says its figure
 
 
@@ -40,7 +41,7 @@ def main() -> int:
     if peers:
         _draw_peers(axes[1][0], peers)
     PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=110)
+    figure.savefig(PICTURE, dpi=90, pil_kwargs={"optimize": True})
     print(PICTURE)
     return 0
 
@@ -54,7 +55,7 @@ def _draw_targets(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.axvline(1.0, color=INK, linewidth=1)
     for place, row, share in zip(places, rows, shares, strict=True):
         said = f"{row['value']:.3g} {row['unit']}".strip() + f"  ({row['target']})"
-        axes.text(min(share, LONGEST_BAR) + 0.015, place, said, va="center", fontsize=7.5)
+        axes.text(min(share, LONGEST_BAR) + 0.015, place, said, va="center", fontsize=7.5, bbox=BEHIND)
     axes.set_yticks(list(places), [row["name"].strip() for row in rows], fontsize=7.5)
     axes.set_xlim(0, LONGEST_BAR + 0.35)
     axes.set_title("Figures over their targets: reached left of the line", loc="left", fontweight="bold")
@@ -88,11 +89,11 @@ def _draw_peers(axes: Axes, peers: list[tuple[str, float, float]]) -> None:
     axes.barh(list(places), [of[1] for of in peers], color=colours, height=0.6)
     for place, (_, wall, lost) in zip(places, peers, strict=True):
         said = f"{wall:.2f}, nothing lost" if not lost else f"{wall:.2f}, {lost:.0f} % of the items lost"
-        axes.text(wall + 0.03, place, said, va="center", fontsize=7.5)
+        axes.text(wall + 0.03, place, said, va="center", fontsize=7.5, bbox=BEHIND)
     axes.set_yticks(list(places), [of[0] for of in peers])
     axes.set_xlim(0, max(of[1] for of in peers) * 1.35)
     axes.axvline(1.0, color=INK, linewidth=1)
-    axes.set_title("A limit of 20 requests/s, 400 items, 64 workers: wall over ideal", loc="left", fontweight="bold")
+    axes.set_title("At 20 requests/s, 64 workers: wall over ideal", loc="left", fontweight="bold")
     _plain(axes)
 
 
@@ -100,6 +101,7 @@ def _plain(axes: Axes) -> None:
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0)
+    axes.margins(y=0.01)
     axes.set_xticks([])
 
 
