@@ -113,7 +113,7 @@ class OpenAIClient:
         Raises: see ``ModelClient.check``.
         """
         try:
-            response = self._transport.send(self._models, b"", min(CHECK_TIMEOUT, self._timeout))
+            response = self._transport.send_apart(self._models, b"", min(CHECK_TIMEOUT, self._timeout))
         except ThresherError as error:
             raise ModelUnreachable(f"{error} Is the base URL right, and is the server running?") from error
         if response.status in (401, 403):

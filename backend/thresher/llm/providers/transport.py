@@ -89,6 +89,14 @@ class CurlTransport:
         finally:
             self._free.put(None)
 
+    def send_apart(self, template: Template, body: bytes, timeout: float) -> Response:
+        """Sends one request over a connection of its own, also while all others are busy; else as ``send``."""
+        connection = _Connection()
+        try:
+            return connection.send(template, body, timeout)
+        finally:
+            connection.close()
+
     def _send(self, template: Template, body: bytes, timeout: float) -> Response:
         connection = self._take()
         try:
