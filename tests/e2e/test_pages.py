@@ -12,6 +12,7 @@ import pytest
 from browser import PATIENCE, show, visiting
 from command import BUNDLED, Thresher
 from playwright.sync_api import Browser, Page, Route, expect
+from receiver import LOOPBACK, web_server
 from server import RunningServer, running_server
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -214,6 +215,33 @@ def test_failed_nodes_are_retried_by_their_class(browser: Browser, thresher: Thr
         expect(page.locator(".state").first).to_have_text("partial")
         page.get_by_role("button", name="Retry the nodes that failed with PermanentLLMError").click()
         expect(page.locator(".state").first).to_have_text("succeeded")
+
+
+def test_a_schedule_fires_and_leads_to_what_it_has_read(browser: Browser, thresher: Thresher) -> None:
+    with (
+        web_server(lambda _request: (200, {}, message(3))) as web,
+        running_server(thresher, **LOOPBACK) as server,
+        visiting(browser, server) as page,
+    ):
+        page.goto("/schedules")
+        page.get_by_label("Name").fill("every second")
+        page.get_by_label("When, as a cron expression").fill("* * * * * *")
+        page.get_by_label("Addresses of documents").fill(f"{web.address}/pax.xml")
+        page.get_by_role("button", name="Make it").click()
+        expect(page.get_by_role("heading", name="every second")).to_be_visible()
+        batch = page.get_by_role("link", name="its batch")
+        until = time.monotonic() + PATIENCE / 1000
+        while not batch.count():
+            assert time.monotonic() < until, "it never fired"
+            page.wait_for_timeout(200)
+            page.reload()
+        page.get_by_role("button", name="Pause every second").click()
+        expect(page.locator(".state")).to_have_text("paused")
+        batch.click()
+        expect(page.locator(".state").first).to_have_text("succeeded")
+        page.get_by_role("link", name="pax.xml").first.click()
+        page.get_by_role("link", name="Facts", exact=True).click()
+        expect(page.locator(".facts tbody tr")).to_have_count(3)
 
 
 def test_what_documents_hold_stays_text(browser: Browser, server: RunningServer) -> None:
