@@ -78,6 +78,15 @@ def test_all_are_written_before_a_request(one: Bench) -> None:
     assert seen == [["succeeded"] * 9]
 
 
+def test_what_somebody_was_asked_for_is_written_at_once_though_it_cost_nothing(one: Bench) -> None:
+    def process(_claim: Claim, context: AttemptContext) -> Outcome:
+        with context.permit("a web server"):
+            return Outcome()
+
+    one.run(Plain(numbered(30), process))
+    assert one.store.together == [1] * 30  # type: ignore[attr-defined]
+
+
 def test_what_was_paid_for_is_written_at_once(one: Bench) -> None:
     def process(_claim: Claim, context: AttemptContext) -> Outcome:
         context.record_usage(Usage(requests=1))

@@ -71,6 +71,7 @@ class Context:
         self.bill = Bill(amend)
         self.raw_answer: str | None = None
         self.attachments: dict[str, list[JsonObject]] = {}
+        self.has_asked = False  # somebody, under a permit
         self._control = control
         self._resources = resources
         self._ledger = ledger or Ledger()
@@ -96,6 +97,7 @@ class Context:
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
         self._before_request()
+        self.has_asked = True
         turn = self._turn if waits else replace(self._turn, waits=False)
         return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
@@ -247,22 +249,10 @@ class Attempts:
             result = self._workflow.process(claim, context)
         except Exception as error:  # noqa: BLE001 # its class decides, below
             result = error
-        completion = self._ended(claim, context, result, (started_at, time.monotonic() - started), self.later())
-        return Unwritten(completion) if _may_wait(completion) else self._written(completion, context)
-
-    def end(  # an attempt is all of that
-        self,
-        claim: Claim,
-        context: Context,
-        result: Outcome | Exception,
-        when: tuple[datetime, float],
-        later: Later,
-    ) -> Completion | None:
-        """Writes the end of an attempt that began at ``when[0]`` and took ``when[1]`` seconds.
-
-        None where the lease was lost, and nothing was written.
-        """
-        return self._written(self._ended(claim, context, result, when, later), context)
+        completion = self.end(claim, context, result, (started_at, time.monotonic() - started), self.later())
+        if not context.has_asked and _may_wait(completion):
+            return Unwritten(completion)
+        return self.write(completion, context)
 
     def write_all(self, completions: Sequence[Completion]) -> Iterator[Completion | None]:
         """Writes ends of attempts that could wait, in one transaction; None for those whose lease was lost."""
@@ -271,7 +261,7 @@ class Attempts:
                 _lease_lost(completion)
             yield written
 
-    def _ended(  # same
+    def end(  # an attempt is all of that
         self,
         claim: Claim,
         context: Context,
@@ -279,13 +269,15 @@ class Attempts:
         when: tuple[datetime, float],
         later: Later,
     ) -> Completion:
+        """What an attempt comes to that began at ``when[0]`` and took ``when[1]`` seconds; to be written."""
         if isinstance(result, Exception):
             return self._failed(claim, result, context, when, later)
         record = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, *when, context.bill.close())
         status = ItemStatus.SUCCEEDED if result.skip_reason is None else ItemStatus.SKIPPED
         return Completion(claim, status, record, result, attachments=context.attachments)
 
-    def _written(self, completion: Completion, context: Context) -> Completion | None:
+    def write(self, completion: Completion, context: Context) -> Completion | None:
+        """Writes the end of an attempt; None where the lease was lost, and nothing was written."""
         written = self._finish(completion)
         if written is None:
             _lease_lost(completion)

@@ -141,7 +141,8 @@ class GroupAttempts:
     def _ended(self, each: _Try, later: Later) -> Ended:
         when = (each.started_at, each.seconds)
         with correlated(each.place):
-            return each.claim, self._attempts.end(each.claim, each.context, each.result, when, later)
+            completion = self._attempts.end(each.claim, each.context, each.result, when, later)
+            return each.claim, self._attempts.write(completion, each.context)
 
 
 def _smaller(left: list[_Try], size: int) -> list[list[_Try]]:

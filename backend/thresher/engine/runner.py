@@ -174,16 +174,18 @@ class _Session:
         self._fallbacks = Fallbacks(self._run.fallbacks)
         counts, complete = self._counts(), self._run.planning_complete
         self._tally = Tally(counts, planning_complete=complete, workers=1)
-        ledger = self._ledger()
         self._of_thread = _OfThread()
-        self._attempts = Attempts(
-            *(self._store, workflow, self._options.retry, control, runner.resources),
-            ledger=ledger,
-            before_request=lambda: partial(self._settle_all, self._of_thread.left),
-        )
+        self._attempts = self._attempts_of(runner)
         self._batching = workflow if isinstance(workflow, BatchWorkflow) else None
         self._groups = GroupAttempts(self._attempts, self._batching, self._single) if self._batching else None
         self._planner = Planner(self._store, workflow, self._run, self._tally, self._options.ahead)
+
+    def _attempts_of(self, runner: Runner) -> Attempts:
+        return Attempts(
+            *(self._store, runner.workflow, self._options.retry, self._control, runner.resources),
+            ledger=self._ledger(),
+            before_request=lambda: partial(self._settle_all, self._of_thread.left),
+        )
 
     def _take_up(self, run_id: str) -> None:
         self._run = self._store.get_run(run_id)
