@@ -19,6 +19,7 @@ from thresher.core.errors import (
 )
 from thresher.engine.admission import ResourceLimits
 from thresher.engine.control import RunControl
+from thresher.engine.executors.crew import Crew
 from thresher.engine.executors.sequential import SequentialExecutor
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.gate import Resources
@@ -369,6 +370,47 @@ def test_a_slow_item_holds_nobody_up(db: ThreadSafeDatabaseManager) -> None:
         return Outcome()
 
     bench = Bench(db, lambda: ThreadsExecutor(2))
+    assert bench.run(Plain(numbered(100), process)).status is RunStatus.SUCCEEDED
+
+
+class Alone(Crew):
+    """One thread works alone from the beginning, as where items were Python code so far."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._is_alone, self._rate_of_all = True, 1000.0
+
+
+def test_others_work_where_one_that_worked_alone_asks_somebody(db: ThreadSafeDatabaseManager) -> None:
+    crew, others_done, done = Alone(), threading.Event(), Counter[str]()
+
+    def process(claim: Claim, context: AttemptContext) -> Outcome:
+        if claim.key == "item-20":
+            assert crew.is_alone
+            with context.permit("a model"):
+                assert others_done.wait(30)
+        done[claim.key] += 1
+        if len(done) == 99:
+            others_done.set()
+        return Outcome()
+
+    bench = Bench(db, lambda: ThreadsExecutor(4, crew=crew))
+    options = RunnerOptions(poll=30)  # nobody looks after them meanwhile
+    assert bench.run(Plain(numbered(100), process), options=options).status is RunStatus.SUCCEEDED
+
+
+def test_others_work_soon_where_one_that_worked_alone_waits_untold(db: ThreadSafeDatabaseManager) -> None:
+    crew, others_done, done = Alone(), threading.Event(), Counter[str]()
+
+    def process(claim: Claim, _context: AttemptContext) -> Outcome:
+        if claim.key == "item-20":
+            assert others_done.wait(30)
+        done[claim.key] += 1
+        if len(done) == 99:
+            others_done.set()
+        return Outcome()
+
+    bench = Bench(db, lambda: ThreadsExecutor(4, crew=crew))
     assert bench.run(Plain(numbered(100), process)).status is RunStatus.SUCCEEDED
 
 

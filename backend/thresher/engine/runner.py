@@ -184,7 +184,7 @@ class _Session:
         return Attempts(
             *(self._store, runner.workflow, self._options.retry, self._control, runner.resources),
             ledger=self._ledger(),
-            before_request=lambda: partial(self._settle_all, self._of_thread.left),
+            before_request=lambda: partial(self._before_request, self._of_thread.left),
         )
 
     def _take_up(self, run_id: str) -> None:
@@ -436,8 +436,12 @@ class _Session:
             self._control.fail(error)
 
     def _look_before_the_next(self) -> None:
-        """Whoever writes the end of an attempt learns what the run is asked to do; who has left that for later asks."""
-        if self._of_thread.left.completions:
+        """Whoever writes the end of an attempt learns what the run is asked to do; who has left that for later asks.
+
+        Before every other item is enough: of what a run is asked to do, a thread hears before its next but one.
+        """
+        left = len(self._of_thread.left.completions)
+        if left and left % 2 == 0:
             with suppress(DatabaseUnavailable):  # which is met by what is written next
                 self._control.heed(self._store.asked(self._run.run_id))
 
@@ -454,8 +458,13 @@ class _Session:
         """Writes the ends of attempts that this thread has left; called by it before it waits for anything."""
         self._settle_all(self._of_thread.left)
 
+    def _before_request(self, left: _Left) -> None:
+        """An attempt waits next, of the thread that left this (it may wait for another, which sends its request)."""
+        self._working.about_to_wait()
+        self._settle_all(left)
+
     def _settle_all(self, left: _Left) -> None:
-        """The same for a thread that waits for this one (which sends its request)."""
+        """Writes what a thread has left."""
         completions = left.completions
         if not completions:
             return
@@ -474,8 +483,9 @@ class _Session:
     def _made(self, claims: Sequence[Claim]) -> Iterator[tuple[Claim, Completion | Unwritten | None]]:
         if self._groups is not None and len(claims) > 1:
             yield from self._groups.make(claims, self._run)
-        else:
-            yield from ((claim, self._attempts.make(claim, self._run)) for claim in claims)
+            return
+        for claim in claims:
+            yield claim, self._attempts.make(claim, self._run)
 
     def _ended(self, claim: Claim, completion: Completion | None) -> None:
         self._held.pop(claim.item_id, None)

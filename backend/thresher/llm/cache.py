@@ -30,6 +30,7 @@ _ENCODING = "thresher answer 1"  # to be changed with anything below that makes 
 _LONGEST_WAIT = 0.2  # seconds between two looks at whether the run is being stopped
 _REMEMBERED_BYTES = 2 * 1024**2  # of answers, in memory
 _OWN_KEYS = 10_000  # of answers that this process has attached
+_ONE_HIT = Usage(cache_hits=1)
 
 
 class AnswerStore(Protocol):
@@ -137,11 +138,10 @@ class AnswerCache:
 
     def _recalled(self, known: _Known, question: _Question, validate: Callable[[str], T]) -> Answer[T] | None:
         """A known answer, counted as a hit; None where it no longer fits what is wanted."""
-        usage = Usage(cache_hits=1)
-        answer = self.ladder.recall(known.text, question.request, validate, (question.client.model, usage))
+        answer = self.ladder.recall(known.text, question.request, validate, (question.client.model, _ONE_HIT))
         if answer is None:
             return None
-        question.context.record_usage(usage)
+        question.context.record_usage(_ONE_HIT)
         question.context.keep_answer(known.text)
         if known.row is not None:  # who asked for it may not have stored it yet
             question.context.attach(CACHED_ANSWERS, {**known.row, "uses": 1})

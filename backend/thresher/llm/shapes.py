@@ -17,6 +17,7 @@ from lxml import etree
 from thresher.llm.evidence import Evidence, Leaf
 from thresher.llm.masking import Pseudonyms, hidden_in, spots
 from thresher.llm.personal_fields import Kind
+from thresher.llm.personal_text import MIN_CHARACTERS
 from thresher.llm.providers.structural import parse_subtree
 
 LONGEST = 32 * 1024  # characters of a subtree; longer ones hardly ever have the shape of another
@@ -73,13 +74,18 @@ class Reading:
 
     def evidence(self) -> Evidence:
         """What ``Evidence.of`` finds in it."""
-        values = self._values
+        values = self._values if self._are_as_they_stand() else [" ".join(value.split()) for value in self._values]
         leaves = [
             _leaf((path, path, name, value, is_attribute))
             for number, path, name, is_attribute in self._shape.slots
-            if (value := " ".join(values[number].split()))
+            if (value := values[number])
         ]
         return Evidence(self._shape.root_name, leaves)
+
+    def _are_as_they_stand(self) -> bool:
+        """Whether no value has white space to be put right (all of which but a blank is not printable)."""
+        text = " ".join(self._values)
+        return text.isprintable() and "  " not in text and text == text.strip()
 
     def masked(self) -> tuple[Pseudonyms, str]:
         """Its text with personal data replaced as ``Masker.mask`` does, and what stands for it."""
@@ -87,6 +93,8 @@ class Reading:
         values, pieces = self._values, list(self._pieces)
         for number, kind, name in self._shape.spots:
             value = values[number]
+            if kind is None and (len(value) < MIN_CHARACTERS or value.isalpha()):  # most values: not worth a call
+                continue
             masked = hidden_in(value, kind, name, pseudonyms)
             if masked is not value:
                 piece = pieces[2 * number + 1]

@@ -39,6 +39,10 @@ class BatchExecutor:
         """Takes a group."""
         self._inner.submit(claims)
 
+    def about_to_wait(self) -> None:
+        """Other groups may be worked on meanwhile."""
+        self._inner.about_to_wait()
+
     def in_hand(self) -> int:
         """Groups queued or being worked on."""
         return self._inner.in_hand()

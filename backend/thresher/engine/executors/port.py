@@ -45,6 +45,9 @@ class Executor(Protocol):
             ModeUnavailable: no worker can be started.
         """
 
+    def about_to_wait(self) -> None:
+        """Called in the thread of a worker before it waits for somebody else (a model, its turn): others may work."""
+
     def in_hand(self) -> int:
         """Groups taken whose work has not ended."""
 

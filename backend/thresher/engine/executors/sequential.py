@@ -38,6 +38,9 @@ class SequentialExecutor:
         self._work(claims)
         self._settle()
 
+    def about_to_wait(self) -> None:
+        """Nobody else works."""
+
     def in_hand(self) -> int:
         """Nothing is in hand between two calls."""
         return 0

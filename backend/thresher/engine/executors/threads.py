@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TypeAlias
 
 from thresher.core.logging import get_logger
+from thresher.engine.executors.crew import Crew
 from thresher.engine.executors.port import ModeUnavailable
 from thresher.engine.work import Claim, Mode
 
@@ -20,7 +21,7 @@ _Groups: TypeAlias = "SimpleQueue[Sequence[Claim] | None]"
 
 LONGEST_QUEUE = 256  # groups, where the workers do not need more
 PACE_OVER = 0.1  # seconds
-MOST_UNSETTLED = 16  # groups of one thread, after which it settles though there is more to do
+MOST_UNSETTLED = 32
 
 
 class ThreadsExecutor:
@@ -33,17 +34,19 @@ class ThreadsExecutor:
     at most), and is filled up when half of it is gone: many claims at a time cost less, but what waits here no
     other process can take.
 
+    Who of the threads takes groups is said by ``crew``: all of them, or one where the others would not help.
     ``on_thread_end`` is called in each worker thread when the session ends (to give back what it holds).
     """
 
     mode = Mode.PARALLEL
     plans_first = False
 
-    def __init__(self, workers: int, on_thread_end: Callable[[], None] | None = None) -> None:
+    def __init__(self, workers: int, on_thread_end: Callable[[], None] | None = None, crew: Crew | None = None) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.workers = workers
         self._on_thread_end = on_thread_end
+        self._crew = crew or Crew()
         self._pool: ThreadPoolExecutor | None = None
         self._work: Callable[[Sequence[Claim]], None] | None = None
         self._settle: Callable[[], None] = _nobody
@@ -68,6 +71,7 @@ class ThreadsExecutor:
         self._freed = freed
         self._groups = SimpleQueue()
         self._threads, self._most_threads = 0, self.workers
+        self._crew.begin()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
     def room(self) -> int:
@@ -82,8 +86,9 @@ class ThreadsExecutor:
         if seconds < PACE_OVER:
             return
         with self._lock:
-            per_second = self._ended / seconds
-            self._ended = 0
+            ended, self._ended = self._ended, 0
+        per_second = ended / seconds
+        self._crew.measure(ended)
         self._paced_at = now
         self._queue = max(2 * self.workers, min(round(per_second), LONGEST_QUEUE))
         self._low_water = self.workers + self._queue - self._queue // 2
@@ -98,15 +103,16 @@ class ThreadsExecutor:
             raise RuntimeError("start() comes before submit()")
         with self._lock:
             self._in_hand += 1
-            is_thread_wanted = self._threads < min(self._in_hand, self._most_threads)
+            number = self._threads
+            is_thread_wanted = number < min(self._in_hand, self._most_threads)
             self._threads += is_thread_wanted
         self._groups.put(claims)
         if is_thread_wanted:
-            self._start_thread(self._pool)
+            self._start_thread(self._pool, number)
 
-    def _start_thread(self, pool: ThreadPoolExecutor) -> None:
+    def _start_thread(self, pool: ThreadPoolExecutor, number: int) -> None:
         try:
-            pool.submit(self._work_on_all)
+            pool.submit(self._work_on_all, number)
         except (RuntimeError, MemoryError) as error:
             self._threads -= 1
             if not self._threads:
@@ -135,10 +141,15 @@ class ThreadsExecutor:
                 self._groups.get_nowait()
         for _ in range(self._threads):
             self._groups.put(None)
+        self._crew.call_all()
         self._pool.shutdown(wait=wait, cancel_futures=True)
         self._pool = None
 
-    def _work_on_all(self) -> None:
+    def about_to_wait(self) -> None:
+        """Others may work meanwhile."""
+        self._crew.about_to_wait()
+
+    def _work_on_all(self, number: int) -> None:
         """One thread, from its start to the end of the session; it settles before it waits."""
         unsettled = 0
         while True:
@@ -146,6 +157,7 @@ class ThreadsExecutor:
             if claims is not None and not claims:
                 self._settle_all(unsettled)
                 unsettled = 0
+                self._crew.wait_for_turn(number)
                 claims = self._groups.get()
             if claims is None:
                 self._settle_all(unsettled)

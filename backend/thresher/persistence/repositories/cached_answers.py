@@ -64,7 +64,7 @@ class CachedAnswers:
         dialect = db.engine.dialect
         self._find = PreparedLookup(sa.select(_answer.answer).where(_answer.key == sa.bindparam("wanted")), dialect)
         self._put = PreparedStatement(_put(dialect.name), dialect, _COLUMNS)
-        self._use = PreparedStatement(_use(), dialect)
+        self._use = PreparedStatement(_use(dialect.name), dialect)
         self._delete = PreparedStatement(_ANSWERS.delete().where(_answer.key == sa.bindparam("gone")), dialect)
         self._db = db
         self._total: int | None = None  # bytes, as far as this process knows; used by the one thread that writes
@@ -150,14 +150,16 @@ def _put(dialect: str) -> sa.Insert:
     return upsert
 
 
-def _use() -> sa.Update:
-    """Passes over a row that another process is writing: to miss a use is better than to wait for it."""
-    free = sa.select(_answer.key).where(_answer.key == sa.bindparam("used")).with_for_update(skip_locked=True)
-    return (
-        _ANSWERS.update()
-        .where(_answer.key.in_(free))
-        .values(uses=_answer.uses + sa.bindparam("times", type_=sa.Integer()), used_at=sa.bindparam("now"))
-    )
+def _use(dialect: str) -> sa.Update:
+    """Passes over a row that another process is writing: to miss a use is better than to wait for it.
+
+    On SQLite there is none, since one writes at a time; a subquery would take longer than the rest.
+    """
+    is_used = _answer.key == sa.bindparam("used")
+    if dialect != "sqlite":
+        is_used = _answer.key.in_(sa.select(_answer.key).where(is_used).with_for_update(skip_locked=True))
+    times = sa.bindparam("times", type_=sa.Integer())
+    return _ANSWERS.update().where(is_used).values(uses=_answer.uses + times, used_at=sa.bindparam("now"))
 
 
 # For people
