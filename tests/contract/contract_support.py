@@ -35,7 +35,7 @@ class _Held:
 
     def __init__(self, context: AttemptContext) -> None:
         self.run, self.permit, self.raise_if_stopping = context.run, context.permit, context.raise_if_stopping
-        self.open_bill = context.open_bill
+        self.open_bill, self.about_to_wait = context.open_bill, context.about_to_wait
         self._context = context
         self._usages: list[Usage] = []
         self._answers: list[str] = []

@@ -78,6 +78,19 @@ def test_all_are_written_before_a_request(one: Bench) -> None:
     assert seen == [["succeeded"] * 9]
 
 
+def test_all_are_written_before_an_item_waits_for_what_needs_no_permit(one: Bench) -> None:
+    seen: list[list[str]] = []
+
+    def process(claim: Claim, context: AttemptContext) -> Outcome:
+        if claim.key == "item-9":
+            context.about_to_wait()
+            seen.append(statuses(one)[:9])
+        return Outcome()
+
+    assert one.run(Plain(numbered(12), process)).counts.succeeded == 12
+    assert seen == [["succeeded"] * 9]
+
+
 def test_what_somebody_was_asked_for_is_written_at_once_though_it_cost_nothing(one: Bench) -> None:
     def process(_claim: Claim, context: AttemptContext) -> Outcome:
         with context.permit("a web server"):

@@ -61,11 +61,11 @@ class Context:
         *,
         is_fresh: bool = True,
         amend: Callable[[Usage], None] = lambda _: None,
-        before_request: Callable[[], None] = lambda: None,
+        before_wait: Callable[[], None] = lambda: None,
     ) -> None:
         """``is_fresh`` is False where the item has failed before (see ``gate.Turn``). ``amend``: see ``Bill``.
 
-        ``before_request`` is called before each permit: what was left to be written is written before the wait.
+        ``before_wait`` is called whenever the item is about to wait for somebody: what was left is written before that.
         """
         self.run = run
         self.bill = Bill(amend)
@@ -75,7 +75,7 @@ class Context:
         self._control = control
         self._resources = resources
         self._ledger = ledger or Ledger()
-        self._before_request = before_request
+        self.about_to_wait = before_wait
         self._turn = Turn(run.run_id, run.priority, is_fresh=is_fresh)
 
     def record_usage(self, usage: Usage) -> None:
@@ -96,14 +96,14 @@ class Context:
 
     def permit(self, resource: str, tokens: float = 0.0, *, waits: bool = True) -> AbstractContextManager[Permit]:
         """A permit for ONE request to a resource; never held over other work or another permit."""
-        self._before_request()
+        self.about_to_wait()
         self.has_asked = True
         turn = self._turn if waits else replace(self._turn, waits=False)
         return self._resources.gate(resource).permit(self._control.stopping.is_set, tokens, turn)
 
     def reserve(self, worst: Spending, *, waits: bool = True) -> AbstractContextManager[Reservation]:
         """Sets aside what ONE request may take at most of the run's budget."""
-        self._before_request()
+        self.about_to_wait()
         return self._ledger.reserve(worst, self._control.stopping.is_set, waits=waits)
 
     def raise_if_stopping(self) -> None:
@@ -144,11 +144,11 @@ class Attempts:
         resources: Resources,
         *,
         ledger: Ledger,
-        before_request: Callable[[], Callable[[], None]] = lambda: _nothing,
+        before_wait: Callable[[], Callable[[], None]] = lambda: _nothing,
     ) -> None:
-        """``before_request`` is asked in the thread of an attempt for that of its ``Context``."""
+        """``before_wait`` is asked in the thread of an attempt for that of its ``Context``."""
         self.peak = 0
-        self._before_request = before_request
+        self._before_wait = before_wait
         self._store = store
         self._workflow = workflow
         self._policy = policy
@@ -215,7 +215,7 @@ class Attempts:
             self._ledger,
             is_fresh=claim.failures == 0,
             amend=partial(self._amend, claim),
-            before_request=self._before_request(),
+            before_wait=self._before_wait(),
         )
 
     def rest(self) -> None:

@@ -202,6 +202,10 @@ class JointContext:
         """Sets aside what the one request may take."""
         return self._contexts[0].reserve(worst, waits=waits)
 
+    def about_to_wait(self) -> None:
+        """The items wait for somebody else's work."""
+        self._contexts[0].about_to_wait()
+
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped."""
         self._contexts[0].raise_if_stopping()

@@ -75,6 +75,12 @@ class AttemptContext(Protocol):
             BudgetExhausted: it will not fit any more.
         """
 
+    def about_to_wait(self) -> None:
+        """To be called before this item waits for somebody else's work (``permit`` and ``reserve`` do by themselves).
+
+        What its worker has left to be written is written first, and others may work meanwhile.
+        """
+
     def raise_if_stopping(self) -> None:
         """Raises ``Interrupted`` where the run is being stopped: call it before anything that costs."""
 

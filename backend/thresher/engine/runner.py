@@ -184,7 +184,7 @@ class _Session:
         return Attempts(
             *(self._store, runner.workflow, self._options.retry, self._control, runner.resources),
             ledger=self._ledger(),
-            before_request=lambda: partial(self._before_request, self._of_thread.left),
+            before_wait=lambda: partial(self._before_wait, self._of_thread.left),
         )
 
     def _take_up(self, run_id: str) -> None:
@@ -458,7 +458,7 @@ class _Session:
         """Writes the ends of attempts that this thread has left; called by it before it waits for anything."""
         self._settle_all(self._of_thread.left)
 
-    def _before_request(self, left: _Left) -> None:
+    def _before_wait(self, left: _Left) -> None:
         """An attempt waits next, of the thread that left this (it may wait for another, which sends its request)."""
         self._working.about_to_wait()
         self._settle_all(left)

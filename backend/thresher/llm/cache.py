@@ -199,12 +199,23 @@ class _Flight:
             Interrupted: the run is being stopped.
         """
         with self._lock:
-            while self._is_led:
+            if self._is_free():
+                return self._taken()
+        context.about_to_wait()
+        with self._lock:
+            while not self._is_free():
                 context.raise_if_stopping()
                 self._changed = self._changed or Condition(self._lock)
                 self._changed.wait(_LONGEST_WAIT)
-            self._is_led = self.landed is None
-            return self.landed
+            return self._taken()
+
+    def _is_free(self) -> bool:
+        return not self._is_led
+
+    def _taken(self) -> _Known | None:
+        """What has landed; where nothing has, this thread leads from now on."""
+        self._is_led = self.landed is None
+        return self.landed
 
     def hand_on(self) -> None:
         """This thread has asked. Without an answer one of those who wait is next."""

@@ -81,6 +81,7 @@ class Attempt:
     answer: str | None = None
     attached: list[JsonObject] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    waiting: threading.Event = field(default_factory=threading.Event)
 
     @property
     def run(self) -> Run:
@@ -99,6 +100,9 @@ class Attempt:
     def permit(self, resource: str) -> AbstractContextManager[None]:
         assert resource
         return nullcontext()
+
+    def about_to_wait(self) -> None:
+        self.waiting.set()
 
     def raise_if_stopping(self) -> None:
         if self.stopping.is_set():
@@ -306,6 +310,19 @@ def test_who_asks_the_same_at_the_same_moment_waits_for_the_answer(pool: ThreadP
     assert len(model.asked) == 1
     assert sum(attempt.usage.requests for attempt in attempts) == 1
     assert sum(attempt.usage.cache_hits for attempt in attempts) == 15
+
+
+def test_who_waits_for_the_answer_of_another_says_so_before(pool: ThreadPoolExecutor) -> None:
+    """What its worker has left to be written does not wait with it, and others work meanwhile."""
+    cache, model, first, second = AnswerCache(Table()), Model(), Attempt(), Attempt()
+    model.answering.clear()
+    asking = pool.submit(ask, cache, model, first)
+    assert model.being_asked.wait(10)
+    waiting = pool.submit(ask, cache, model, second)
+    assert second.waiting.wait(10)
+    model.answering.set()
+    assert asking.result(10).value == waiting.result(10).value
+    assert not first.waiting.is_set()
 
 
 def test_different_questions_do_not_wait_for_each_other(pool: ThreadPoolExecutor) -> None:

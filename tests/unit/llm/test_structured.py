@@ -75,6 +75,8 @@ class Context:
     def keep_answer(self, raw_answer: str) -> None:
         self.kept = raw_answer
 
+    def about_to_wait(self) -> None: ...
+
     def raise_if_stopping(self) -> None:
         if self.stop_after is not None and self.usage.requests >= self.stop_after:
             raise KeyboardInterrupt

@@ -35,6 +35,8 @@ class Attempt:
     def permit(self, _resource: str, _tokens: float = 0.0) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def about_to_wait(self) -> None: ...
+
     def raise_if_stopping(self) -> None:
         pass
 

@@ -41,6 +41,8 @@ class Attempt:
         assert resource
         return nullcontext()
 
+    def about_to_wait(self) -> None: ...
+
     def raise_if_stopping(self) -> None:
         if self._stopping:
             raise Interrupted("stopping")
