@@ -381,6 +381,19 @@ class Alone(Crew):
         self._is_alone, self._rate_of_all = True, 1000.0
 
 
+def test_the_time_left_is_told_for_those_who_work(db: ThreadSafeDatabaseManager) -> None:
+    class StaysAlone(Alone):
+        def measure(self, ended: int) -> None:
+            pass
+
+    bench = Bench(db, lambda: ThreadsExecutor(4, crew=StaysAlone()))
+    bench.run(Plain(numbered(60), lambda _claim, _context: Outcome()))
+    ended = [event for event in bench.events if isinstance(event, ItemFinished)]
+    last = next(event for event in ended if event.snapshot.counts.open == 10)
+    mean = sum(event.duration for event in ended[:50]) / 50
+    assert last.snapshot.eta_seconds == pytest.approx(10 * mean)
+
+
 def test_others_work_where_one_that_worked_alone_asks_somebody(db: ThreadSafeDatabaseManager) -> None:
     crew, others_done, done = Alone(), threading.Event(), Counter[str]()
 

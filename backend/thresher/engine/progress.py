@@ -112,7 +112,7 @@ class Tally:
         self._lock = Lock()  # protects all below
         self._counts: dict[str, int] = asdict(counts)  # in the order of its fields
         self._planning_complete = planning_complete
-        self._workers = workers
+        self._at_work: Callable[[], int] = lambda: workers
         self._usage = Usage()
         self._errors: Counter[str] = Counter()
         self._durations: deque[float] = deque()
@@ -123,10 +123,10 @@ class Tally:
         self._is_storing = False
         self._early = 0  # items that ended before the planner told of them
 
-    def work_with(self, workers: int) -> None:
-        """So many work from now on."""
+    def work_with(self, at_work: Callable[[], int]) -> None:
+        """From now on ``at_work`` says how many work."""
         with self._lock:
-            self._workers = workers
+            self._at_work = at_work
 
     @contextmanager
     def storing(self) -> Iterator[None]:
@@ -202,7 +202,7 @@ class Tally:
             return None
         mean = max(self._sum_of_durations, 0.0) / len(self._durations)
         open_items = self._open()
-        return open_items * mean / max(min(self._workers, open_items), 1)
+        return open_items * mean / max(min(self._at_work(), open_items), 1)
 
     def _open(self) -> int:
         return self._counts["pending"] + self._counts["running"]

@@ -252,7 +252,7 @@ class _Session:
         if decision != self._decision:
             self._store.set_run_mode(self._run.run_id, decision.mode, decision.reason)
         self._decision = decision
-        self._tally.work_with(executor.workers)
+        self._tally.work_with(lambda: executor.at_work)
         executor.start(self._work_in_place, self._settle, self._control.wake)
         return executor
 

@@ -25,6 +25,11 @@ class BatchExecutor:
         self._inner = inner
         self._most = most
 
+    @property
+    def at_work(self) -> int:
+        """How many of the workers take groups now."""
+        return self._inner.at_work
+
     def start(
         self, work: Callable[[Sequence[Claim]], None], settle: Callable[[], None], freed: Callable[[], None]
     ) -> None:

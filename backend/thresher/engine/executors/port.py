@@ -25,6 +25,10 @@ class Executor(Protocol):
     workers: int
     plans_first: bool
 
+    @property
+    def at_work(self) -> int:
+        """How many workers take groups now: ``workers``, or fewer where the others would not help."""
+
     def start(
         self, work: Callable[[Sequence[Claim]], None], settle: Callable[[], None], freed: Callable[[], None]
     ) -> None:

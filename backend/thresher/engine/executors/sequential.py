@@ -11,7 +11,7 @@ class SequentialExecutor:
     """Works in the thread that runs the run, in document order: breakpoints work, nothing is interleaved."""
 
     mode = Mode.SEQUENTIAL
-    workers = 1
+    workers = at_work = 1
     plans_first = True
 
     def __init__(self) -> None:

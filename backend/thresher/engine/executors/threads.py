@@ -62,6 +62,11 @@ class ThreadsExecutor:
         self._queue = 2 * workers
         self._low_water = 2 * workers
 
+    @property
+    def at_work(self) -> int:
+        """All threads, or one (see ``Crew``)."""
+        return 1 if self._crew.is_alone else self.workers
+
     def start(
         self, work: Callable[[Sequence[Claim]], None], settle: Callable[[], None], freed: Callable[[], None]
     ) -> None:
@@ -71,6 +76,7 @@ class ThreadsExecutor:
         self._freed = freed
         self._groups = SimpleQueue()
         self._threads, self._most_threads = 0, self.workers
+        self._paced_at, self._ended = time.monotonic(), 0
         self._crew.begin()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
