@@ -381,11 +381,14 @@ class Alone(Crew):
         self._is_alone, self._rate_of_all = True, 1000.0
 
 
-def test_the_time_left_is_told_for_those_who_work(db: ThreadSafeDatabaseManager) -> None:
-    class StaysAlone(Alone):
-        def measure(self, ended: int) -> None:
-            pass
+class StaysAlone(Alone):
+    """However slow that is."""
 
+    def measure(self, ended: int) -> None:
+        pass
+
+
+def test_the_time_left_is_told_for_those_who_work(db: ThreadSafeDatabaseManager) -> None:
     bench = Bench(db, lambda: ThreadsExecutor(4, crew=StaysAlone()))
     bench.run(Plain(numbered(60), lambda _claim, _context: Outcome()))
     ended = [event for event in bench.events if isinstance(event, ItemFinished)]
@@ -395,7 +398,7 @@ def test_the_time_left_is_told_for_those_who_work(db: ThreadSafeDatabaseManager)
 
 
 def test_others_work_where_one_that_worked_alone_asks_somebody(db: ThreadSafeDatabaseManager) -> None:
-    crew, others_done, done = Alone(), threading.Event(), Counter[str]()
+    crew, others_done, done = StaysAlone(), threading.Event(), Counter[str]()
 
     def process(claim: Claim, context: AttemptContext) -> Outcome:
         if claim.key == "item-20":

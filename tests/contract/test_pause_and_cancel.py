@@ -87,6 +87,27 @@ def test_short_items_do_not_slip_in_before_somebody_looks(bench: Bench) -> None:
     assert len(began_after) <= bench.in_hand_at_most
 
 
+def test_who_has_not_written_since_the_request_asks_before_the_next_item(db: ThreadSafeDatabaseManager) -> None:
+    bench = Bench(db, lambda: ThreadsExecutor(2))
+    run = bench.new_run()
+    both, lock, began, is_asked = threading.Barrier(2), threading.Lock(), list[str](), threading.Event()
+
+    def process(claim: Claim, _context: AttemptContext) -> Outcome:
+        with lock:
+            began.append(claim.key)
+            is_first = len(began) <= 2
+        if is_first:
+            both.wait(20)
+            if claim.key == "item-0":
+                bench.store.request(run.run_id, RunRequest.PAUSE)
+                is_asked.set()
+            assert is_asked.wait(20)
+        return Outcome()
+
+    assert bench.run(Plain(numbered(6), process), run).status is RunStatus.PAUSED
+    assert sorted(began) == ["item-0", "item-1"]
+
+
 class TakenBack(SqlStore):
     """Somebody brings a cancelled run back at the very moment at which its planner has seen that it is cancelled."""
 

@@ -438,10 +438,10 @@ class _Session:
     def _look_before_the_next(self) -> None:
         """Whoever writes the end of an attempt learns what the run is asked to do; who has left that for later asks.
 
-        Before every other item is enough: of what a run is asked to do, a thread hears before its next but one.
+        Before every other item is enough: of what a run is asked to do, a thread hears before its next but one. The
+        second is the first to be asked before, as the first may have waited since the last writing.
         """
-        left = len(self._of_thread.left.completions)
-        if left and left % 2 == 0:
+        if len(self._of_thread.left.completions) % 2 == 1:
             with suppress(DatabaseUnavailable):  # which is met by what is written next
                 self._control.heed(self._store.asked(self._run.run_id))
 
