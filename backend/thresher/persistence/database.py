@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from thresher.core.errors import DatabaseUnusable
 from thresher.persistence.failures import storage_failure, unusable_value
-from thresher.persistence.group_commit import Batch, GroupCommit, TransactionEnded
+from thresher.persistence.group_commit import IS_BOUNDED, Batch, GroupCommit, TransactionEnded
 from thresher.persistence.lookups import LookUp, Lookups
 
 A = TypeVar("A")
@@ -35,6 +35,7 @@ _POSTGRES_CONNECTIONS = 64  # at most, for one process
 
 # How a transaction begins, as an execution option: a writer takes SQLite's write lock at once, a reader never.
 _ACCESS = "thresher_access"
+_IN_MEMORY = "thresher_in_memory"
 WRITE_ACCESS: Mapping[str, Any] = {_ACCESS: "write"}
 READ_ACCESS: Mapping[str, Any] = {_ACCESS: "read", "postgresql_readonly": True}
 
@@ -107,28 +108,30 @@ class ThreadSafeDatabaseManager:
         if self._sessions.registry.has():  # asked after every item, most of which need no session
             self._sessions.remove()
 
-    def write_with_lock(self, write_func: Callable[[Session], T]) -> T:
+    def write_with_lock(self, write_func: Callable[[Session], T], *, is_bounded: bool = False) -> T:
         """Runs ``write_func(session)`` in a transaction and returns its result after the commit.
 
         Units of many threads share one commit. If one of a group fails all are run once more, so ``write_func``
         must be re-runnable: it reads and writes by its session alone, leaves the commit to us, and does nothing
         slow. Called within another unit or ``transaction()`` of the same thread it joins that one, under a savepoint.
+        ``is_bounded`` says that its statements write some hundred rows at most: what SQLite sets aside to take them
+        back then stays in memory, and needs no temporary file.
 
         Raises:
             DatabaseUnavailable: the database does not answer for now; trying again may help.
             StorageFailed: the database can no longer be written.
             Exception: whatever ``write_func`` raised; then nothing of it is kept.
         """
-        result: T = self._group_commit.submit(self._call_each, write_func)
+        result: T = self._group_commit.submit(self._call_each, write_func, is_bounded=is_bounded)
         return result
 
     def write_batched(self, batch: Batch[A, R], argument: A) -> R:
-        """Like ``write_with_lock``, for units of one shape: ``batch(connection, arguments)`` returns one result each.
+        """Like ``write_with_lock`` for bounded units of one shape: ``batch(connection, arguments)``, a result for each.
 
         The arguments of all threads that wait with the same ``batch`` come in one call, so that their rows can be
         written by one statement. Where the call fails each is run again on its own.
         """
-        return self._group_commit.submit(batch, argument)
+        return self._group_commit.submit(batch, argument, is_bounded=True)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -306,6 +309,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     if connection.info.get(_ACCESS, False) is not is_reading:
         driver.execute("PRAGMA query_only=1" if is_reading else "PRAGMA query_only=0")
         connection.info[_ACCESS] = is_reading
+    in_memory = not is_reading and connection.info.get(IS_BOUNDED, False)
+    if connection.info.get(_IN_MEMORY, False) is not in_memory:
+        driver.execute("PRAGMA temp_store=MEMORY" if in_memory else "PRAGMA temp_store=DEFAULT")
+        connection.info[_IN_MEMORY] = in_memory
     driver.execute("BEGIN IMMEDIATE" if access == "write" else "BEGIN")
 
 

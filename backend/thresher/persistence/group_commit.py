@@ -33,6 +33,7 @@ Batch = Callable[[sa.Connection, Sequence[A]], Sequence[R]]
 
 _LARGEST_GROUP = 256  # units; bounds how long one thread works for the others
 _GATHERING = 0.004  # seconds; about what a commit takes on a disk
+IS_BOUNDED = "thresher_bounded"  # of a connection: whether its transactions write a bounded number of rows
 _PATIENCE = 1.0  # seconds; only a thread that was interrupted while it passed the lead on can cost this much
 
 
@@ -52,11 +53,12 @@ class _Group:
 class _Unit:
     """One caller's unit of work and what came of it; ``result`` and ``error`` count once the group is settled."""
 
-    __slots__ = ("argument", "batch", "error", "group", "result", "wake")
+    __slots__ = ("argument", "batch", "error", "group", "is_bounded", "result", "wake")
 
-    def __init__(self, batch: Batch[Any, Any], argument: object) -> None:
+    def __init__(self, batch: Batch[Any, Any], argument: object, *, is_bounded: bool) -> None:
         self.batch = batch
         self.argument = argument
+        self.is_bounded = is_bounded
         self.group: _Group | None = None
         self.result: Any = None
         self.error: Exception | None = None
@@ -90,13 +92,14 @@ class Writer:
         self._connection: sa.Connection | None = None
         self._is_clean = True  # no transaction was left open, by a thread that was interrupted
 
-    def begin(self) -> sa.Connection:
-        """The connection, in a transaction that has just begun."""
+    def begin(self, *, is_bounded: bool = False) -> sa.Connection:
+        """The connection, in a transaction that has just begun, and says by ``IS_BOUNDED`` what kind it is."""
         if not self._is_clean:
             self.abandon()
         self._is_clean = False
         if self._connection is None:
             self._connection = self._engine.connect()
+        self._connection.info[IS_BOUNDED] = is_bounded
         self._connection.begin()
         return self._connection
 
@@ -154,13 +157,14 @@ class GroupCommit:
         self._gatherer: _Unit | None = None  # the leader's, while it waits for its companions
         self._leader: int | None = None  # the thread that holds the mutex, by its identifier
 
-    def submit(self, batch: Batch[A, R], argument: A) -> R:
+    def submit(self, batch: Batch[A, R], argument: A, *, is_bounded: bool = False) -> R:
         """Runs ``batch(connection, [argument])`` in a transaction and returns its one result after the commit.
 
         Units of the same group with the same ``batch`` are handed to it in one call, as many arguments, so that
         it may write them by one statement; it returns one result per argument, in their order.
 
         Within a unit or ``transaction()`` of the same thread the call joins that transaction under a savepoint.
+        ``is_bounded``: it writes a bounded number of rows (see ``ThreadSafeDatabaseManager.write_with_lock``).
 
         Raises:
             DatabaseUnavailable: the database does not answer for now; whether a commit that was under way when the
@@ -171,7 +175,7 @@ class GroupCommit:
         if self._leader == threading.get_ident():
             with self._join() as connection:
                 return batch(connection, [argument])[0]
-        unit = _Unit(batch, argument)
+        unit = _Unit(batch, argument, is_bounded=is_bounded)
         try:
             led = self._settle(unit)
         except BaseException:
@@ -335,7 +339,7 @@ class GroupCommit:
         self._commit(connection, units, group)
 
     def _run_together(self, units: list[_Unit]) -> sa.Connection:
-        connection = self._writing = self._writer.begin()
+        connection = self._writing = self._writer.begin(is_bounded=all(unit.is_bounded for unit in units))
         transaction = connection.get_transaction()
         batches: dict[Batch[Any, Any], list[_Unit]] = {}
         for unit in units:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.orm import Session
 
 from thresher.core.errors import DatabaseUnusable, StorageFailed
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
@@ -74,6 +75,34 @@ def test_every_sqlite_connection_is_set_up_for_many_threads(sqlite_url: str) -> 
         "cache_size": -512,
     }
     engine.dispose()
+
+
+def many_rows(session: Session) -> Sequence[str]:
+    """Changes more of them at once than SQLite keeps in memory by itself; returns its temporary files."""
+    connection = session.connection()
+    connection.exec_driver_sql("UPDATE some SET text = text || '.' WHERE id IN (SELECT id FROM some)")
+    names = [str(handle.readlink()) for handle in Path("/proc/self/fd").iterdir() if handle.is_symlink()]
+    return [name for name in names if "etilqs" in name]
+
+
+def test_bounded_writes_need_no_temporary_file_and_others_no_memory(sqlite_url: str) -> None:
+    db = ThreadSafeDatabaseManager(create_engine(sqlite_url))
+    rows = [(f"name-{number}", "x" * 500) for number in range(2_000)]
+    with db.transaction() as session:
+        connection = session.connection()
+        connection.exec_driver_sql(
+            "CREATE TABLE some (id INTEGER PRIMARY KEY, name TEXT UNIQUE, text TEXT CHECK (text <> ''))"
+        )
+        connection.exec_driver_sql("INSERT INTO some (name, text) VALUES (?, ?)", rows)
+    try:
+        assert db.write_with_lock(many_rows, is_bounded=True) == []
+        assert db.write_batched(lambda at, some: [many_rows(Session(at)) for _ in some], None) == []
+        assert len(db.write_with_lock(many_rows)) == 1
+        with db.transaction() as session:
+            assert len(many_rows(session)) == 1
+        assert db.write_with_lock(many_rows, is_bounded=True) == []
+    finally:
+        db.close()
 
 
 def test_reading_does_not_take_the_write_lock(sqlite_url: str) -> None:

@@ -397,7 +397,7 @@ class SqlStore:
             added = self._insert_items(connection, run_id, specs, moment)
             return added if at is None or added == len(specs) else _added_at(connection, run_id, specs, at)
 
-        return self._db.write_with_lock(insert)
+        return self._db.write_with_lock(insert, is_bounded=True)
 
     def claim(self, run_id: str, owner: str, limit: int, lease: float) -> Sequence[Claim]:
         """Leases up to ``limit`` due pending items to ``owner`` for ``lease`` seconds, in order of position.
@@ -435,7 +435,7 @@ class SqlStore:
                 for row in sorted(rows, key=lambda row: (row[2], row[0]))
             ]
 
-        return self._db.write_with_lock(lease_rows)
+        return self._db.write_with_lock(lease_rows, is_bounded=True)
 
     def begin(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Writes that work on items begins which were lost before; returns those that are still held."""
