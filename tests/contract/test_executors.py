@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -355,22 +356,32 @@ def test_the_payload_is_dropped_when_its_item_is_finished(bench: Bench) -> None:
         assert (item.payload_bytes == 0) == (item.status is ItemStatus.SUCCEEDED)
 
 
-def test_a_slow_item_holds_nobody_up(db: ThreadSafeDatabaseManager) -> None:
-    """Work-conserving: the first item ends only when all others have ended."""
-    others_done = threading.Event()
-    done = Counter[str]()
+class LastOfAll:
+    """What a hundred items do of which one ends only when all others have ended; ``within`` something, if wished."""
 
-    def process(claim: Claim, _context: AttemptContext) -> Outcome:
-        if claim.key == "item-0":
-            assert others_done.wait(30)
-        else:
-            done[claim.key] += 1
-            if len(done) == 99:
-                others_done.set()
+    def __init__(
+        self, key: str, within: Callable[[AttemptContext], AbstractContextManager[object]] | None = None
+    ) -> None:
+        self._key = key
+        self._within = within or (lambda _: nullcontext())
+        self._others = Counter[str]()
+        self._are_done = threading.Event()
+
+    def __call__(self, claim: Claim, context: AttemptContext) -> Outcome:
+        if claim.key == self._key:
+            with self._within(context):
+                assert self._are_done.wait(30)
+            return Outcome()
+        self._others[claim.key] += 1
+        if len(self._others) == 99:
+            self._are_done.set()
         return Outcome()
 
+
+def test_a_slow_item_holds_nobody_up(db: ThreadSafeDatabaseManager) -> None:
+    """Work-conserving: the first item ends only when all others have ended."""
     bench = Bench(db, lambda: ThreadsExecutor(2))
-    assert bench.run(Plain(numbered(100), process)).status is RunStatus.SUCCEEDED
+    assert bench.run(Plain(numbered(100), LastOfAll("item-0"))).status is RunStatus.SUCCEEDED
 
 
 class Alone(Crew):
@@ -398,36 +409,21 @@ def test_the_time_left_is_told_for_those_who_work(db: ThreadSafeDatabaseManager)
 
 
 def test_others_work_where_one_that_worked_alone_asks_somebody(db: ThreadSafeDatabaseManager) -> None:
-    crew, others_done, done = StaysAlone(), threading.Event(), Counter[str]()
+    crew = StaysAlone()
 
-    def process(claim: Claim, context: AttemptContext) -> Outcome:
-        if claim.key == "item-20":
-            assert crew.is_alone
-            with context.permit("a model"):
-                assert others_done.wait(30)
-        done[claim.key] += 1
-        if len(done) == 99:
-            others_done.set()
-        return Outcome()
+    def model(context: AttemptContext) -> AbstractContextManager[object]:
+        assert crew.is_alone
+        return context.permit("a model")
 
     bench = Bench(db, lambda: ThreadsExecutor(4, crew=crew))
     options = RunnerOptions(poll=30)  # nobody looks after them meanwhile
-    assert bench.run(Plain(numbered(100), process), options=options).status is RunStatus.SUCCEEDED
+    workflow = Plain(numbered(100), LastOfAll("item-20", model))
+    assert bench.run(workflow, options=options).status is RunStatus.SUCCEEDED
 
 
 def test_others_work_soon_where_one_that_worked_alone_waits_untold(db: ThreadSafeDatabaseManager) -> None:
-    crew, others_done, done = Alone(), threading.Event(), Counter[str]()
-
-    def process(claim: Claim, _context: AttemptContext) -> Outcome:
-        if claim.key == "item-20":
-            assert others_done.wait(30)
-        done[claim.key] += 1
-        if len(done) == 99:
-            others_done.set()
-        return Outcome()
-
-    bench = Bench(db, lambda: ThreadsExecutor(4, crew=crew))
-    assert bench.run(Plain(numbered(100), process)).status is RunStatus.SUCCEEDED
+    bench = Bench(db, lambda: ThreadsExecutor(4, crew=Alone()))
+    assert bench.run(Plain(numbered(100), LastOfAll("item-20"))).status is RunStatus.SUCCEEDED
 
 
 def test_a_retry_waits_outside_the_workers(db: ThreadSafeDatabaseManager) -> None:
