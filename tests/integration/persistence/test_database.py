@@ -106,14 +106,14 @@ def test_bounded_writes_need_no_temporary_file_and_others_no_memory(sqlite_url: 
 
 
 def test_reading_does_not_take_the_write_lock(sqlite_url: str) -> None:
-    first, second = create_engine(sqlite_url, busy_timeout=0.05), create_engine(sqlite_url, busy_timeout=0.05)
-    Base.metadata.create_all(first)
-    with ThreadSafeDatabaseManager(first).read() as session:
+    first, second = (ThreadSafeDatabaseManager(create_engine(sqlite_url, busy_timeout=0.05)) for _ in range(2))
+    Base.metadata.create_all(first.engine)
+    with first.read() as session:
         session.execute(sa.text("SELECT * FROM runs")).all()
-        with ThreadSafeDatabaseManager(second).transaction() as writer:
+        with second.transaction() as writer:
             writer.execute(sa.text("DELETE FROM runs"))
-    first.dispose()
-    second.dispose()
+    first.close()
+    second.close()
 
 
 def test_a_database_in_memory_is_one_for_all_threads_and_leaves_nothing_behind() -> None:
@@ -167,8 +167,10 @@ def test_instants_keep_their_moment_and_come_back_in_utc(database_url: str) -> N
 
 
 def test_an_instant_without_a_zone_is_refused(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
     with pytest.raises(ValueError, match="has no time zone"):
-        UtcDateTime().process_bind_param(datetime(2026, 1, 1), create_engine(sqlite_url).dialect)  # noqa: DTZ001
+        UtcDateTime().process_bind_param(datetime(2026, 1, 1), engine.dialect)  # noqa: DTZ001
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
