@@ -395,7 +395,7 @@ class Alone(Crew):
 class StaysAlone(Alone):
     """However slow that is."""
 
-    def measure(self, ended: int) -> None:
+    def measure(self, ended: int, by_first: int) -> None:
         pass
 
 

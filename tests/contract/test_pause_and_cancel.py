@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from contract_support import Bench, Plain, numbered
@@ -106,6 +106,26 @@ def test_who_has_not_written_since_the_request_asks_before_the_next_item(db: Thr
 
     assert bench.run(Plain(numbered(6), process), run).status is RunStatus.PAUSED
     assert sorted(began) == ["item-0", "item-1"]
+
+
+class CancelledWhileTakenUp(SqlStore):
+    """Somebody cancels a run that nobody works on yet, just as somebody begins to."""
+
+    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
+        found = super().recover(run_id, is_dead, max_losses)
+        super().request(run_id, RunRequest.CANCEL)
+        return found
+
+
+def test_a_run_that_is_cancelled_while_a_session_takes_it_up_stays_so(bench: Bench) -> None:
+    """It is cancelled at once, as nobody holds any of it; who has read that does not see it run again."""
+    bench.store = CancelledWhileTakenUp(bench.db, {})
+    run = bench.new_run()
+    with pytest.raises(StateConflict, match="is cancelled"):
+        bench.run(Plain(numbered(5), succeed), run)
+    after = bench.store.get_run(run.run_id)
+    assert (after.status, after.started_at) == (RunStatus.CANCELLED, None)
+    assert after.finished_at is not None
 
 
 class TakenBack(SqlStore):

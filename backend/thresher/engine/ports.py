@@ -146,7 +146,11 @@ class Store(ShareStore, Protocol):
         """
 
     def set_run_status(self, run_id: str, status: RunStatus) -> None:
-        """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``."""
+        """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``.
+
+        Raises:
+            StateConflict: it was to run, and is cancelled.
+        """
 
     def set_run_mode(self, run_id: str, mode: Mode, reason: str) -> None:
         """Says how a session of a run works, and why."""

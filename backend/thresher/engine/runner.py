@@ -189,8 +189,6 @@ class _Session:
 
     def _take_up(self, run_id: str) -> None:
         self._run = self._store.get_run(run_id)
-        if self._run.status is RunStatus.CANCELLED:
-            raise StateConflict(f"Run {run_id} is cancelled.")
         self._control.heed(self._run.requested)
         self._recover()
         self._resumed = self._run.started_at is not None

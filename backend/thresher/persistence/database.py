@@ -309,7 +309,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     if connection.info.get(_ACCESS, False) is not is_reading:
         driver.execute("PRAGMA query_only=1" if is_reading else "PRAGMA query_only=0")
         connection.info[_ACCESS] = is_reading
-    in_memory = not is_reading and connection.info.get(IS_BOUNDED, False)
+    in_memory = access == "write" and connection.info.get(IS_BOUNDED, False)
     if connection.info.get(_IN_MEMORY, False) is not in_memory:
         driver.execute("PRAGMA temp_store=MEMORY" if in_memory else "PRAGMA temp_store=DEFAULT")
         connection.info[_IN_MEMORY] = in_memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -36,7 +37,7 @@ def machine() -> Machine:
 
 def measured(machine: Machine, crew: Crew, rate: float, busy: float, seconds: float = 1.0) -> bool:
     machine.passes(seconds, busy)
-    crew.measure(round(rate * seconds))
+    crew.measure(round(rate * seconds), by_first=1)
     return crew.is_alone
 
 
@@ -60,6 +61,13 @@ def test_all_work_where_somebody_has_waited_for_a_model(machine: Machine) -> Non
     crew.about_to_wait()
     assert not measured(machine, crew, 1000, 1.0)
     assert measured(machine, crew, 1000, 1.0), "nobody has since"
+
+
+def test_all_work_where_the_first_may_be_waiting(machine: Machine) -> None:
+    crew = machine.crew()
+    machine.passes(1.0, 1.0)
+    crew.measure(1000, by_first=0)
+    assert not crew.is_alone
 
 
 def test_all_work_the_moment_that_somebody_is_about_to_wait(machine: Machine) -> None:
@@ -132,6 +140,32 @@ def test_alone_all_is_done_by_one_thread_and_the_others_end_with_the_session() -
     executor.close(wait=True)
     assert len(worked.by) == 100
     assert len(set(worked.by)) == 1
+
+
+@pytest.mark.timeout(60)
+def test_no_thread_is_left_alone_that_has_long_been_waiting_itself() -> None:
+    """What it waits for began before the last measurement, in which the others did thousands of items."""
+    crew = Crew(processor_time=time.monotonic)  # busy with one interpreter's work, whatever else this machine does
+    executor, answered, first = ThreadsExecutor(2, crew=crew), threading.Event(), threading.Event()
+
+    def work(_claims: Sequence[Claim]) -> None:
+        if not first.is_set():
+            first.set()
+            executor.about_to_wait()
+            assert answered.wait(30)
+
+    executor.start(work, nothing, nothing)
+    executor.submit([CLAIM])
+    try:
+        assert first.wait(10)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            for _ in range(executor.room()):
+                executor.submit([CLAIM])
+            assert not crew.is_alone
+    finally:
+        answered.set()
+        executor.close(wait=True)
 
 
 @pytest.mark.timeout(30)

@@ -17,9 +17,9 @@ class Crew:
 
     Items that ask nobody (their answers are known) are Python code, of which one thread runs at a time. Ten threads
     that exchange the lock with every look into the database do a fifth less than one, for more processor time. So one
-    works alone where items end fast, the processors are busy with one interpreter's work, and nobody has waited for
-    somebody else; it is kept up while that is not slower, and tried again after a time that doubles where it was.
-    The moment somebody is about to wait all work again.
+    works alone, the first, where items end fast, its own among them, the processors are busy with one interpreter's
+    work, and nobody has begun to wait for somebody else; it is kept up while that is not slower, and tried again after
+    a time that doubles where it was. The moment somebody is about to wait all work again.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Crew:
         """``processor_time`` in seconds, of the whole process."""
         self._clock = clock
         self._processor_time = processor_time
-        self._changed = Condition()  # notified when more may work
+        self._changed = Condition()  # notified when more may work; protects the two below
         self._is_alone = False
         self._has_waited = False
         self._rate_of_all = 0.0  # items per second, before one worked alone
@@ -57,9 +57,11 @@ class Crew:
 
     def about_to_wait(self) -> None:
         """A thread that works waits for somebody else next: others may work meanwhile."""
-        self._has_waited = True
-        if self._is_alone:
-            self.call_all()
+        with self._changed:
+            self._has_waited = True
+            if self._is_alone:
+                self._is_alone = False
+                self._changed.notify_all()
 
     def wait_for_turn(self, number: int) -> None:
         """Returns when the thread of this number, from 0, may take an item: the first one at once."""
@@ -68,18 +70,23 @@ class Crew:
                 while self._is_alone:
                     self._changed.wait()
 
-    def measure(self, ended: int) -> None:
-        """So many items have ended since the last time; decides who works from now on."""
+    def measure(self, ended: int, by_first: int) -> None:
+        """So many items have ended since the last time, so many of them by the first thread: decides who works now.
+
+        A first thread that has ended none may have been waiting all the time.
+        """
         now, used = self._clock(), self._processor_time()
         seconds = now - self._measured_at
         rate, busy = ended / seconds, (used - self._used) / seconds
-        has_waited = self._has_waited
-        self._measured_at, self._used, self._has_waited = now, used, False
-        if self._is_alone:
+        self._measured_at, self._used = now, used
+        is_worth_it = by_first > 0 and rate >= LEAST_RATE and BUSY[0] <= busy <= BUSY[1] and now >= self._next_try
+        with self._changed:
+            was_alone, has_waited, self._has_waited = self._is_alone, self._has_waited, False
+            if is_worth_it and not (was_alone or has_waited):
+                self._rate_of_all = rate
+                self._is_alone = True
+        if was_alone:
             self._go_on_alone(rate, now)
-        elif not has_waited and rate >= LEAST_RATE and BUSY[0] <= busy <= BUSY[1] and now >= self._next_try:
-            self._rate_of_all = rate
-            self._is_alone = True
 
     def _go_on_alone(self, rate: float, now: float) -> None:
         if rate >= self._rate_of_all * NO_SLOWER:

@@ -21,7 +21,7 @@ _Groups: TypeAlias = "SimpleQueue[Sequence[Claim] | None]"
 
 LONGEST_QUEUE = 256  # groups, where the workers do not need more
 PACE_OVER = 0.1  # seconds
-MOST_UNSETTLED = 32
+MOST_UNSETTLED = 32  # groups of one thread, after which it settles though there is more to do
 
 
 class ThreadsExecutor:
@@ -57,7 +57,7 @@ class ThreadsExecutor:
         self._most_threads = workers
         self._in_hand = 0
         self._unsettled = 0  # worked on, and not settled
-        self._ended = 0  # since _paced_at
+        self._ended = self._ended_by_first = 0  # since _paced_at
         self._paced_at = time.monotonic()
         self._queue = 2 * workers
         self._low_water = 2 * workers
@@ -76,7 +76,7 @@ class ThreadsExecutor:
         self._freed = freed
         self._groups = SimpleQueue()
         self._threads, self._most_threads = 0, self.workers
-        self._paced_at, self._ended = time.monotonic(), 0
+        self._paced_at, self._ended, self._ended_by_first = time.monotonic(), 0, 0
         self._crew.begin()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="thresher-worker")
 
@@ -92,9 +92,10 @@ class ThreadsExecutor:
         if seconds < PACE_OVER:
             return
         with self._lock:
-            ended, self._ended = self._ended, 0
+            ended, by_first = self._ended, self._ended_by_first
+            self._ended = self._ended_by_first = 0
         per_second = ended / seconds
-        self._crew.measure(ended)
+        self._crew.measure(ended, by_first)
         self._paced_at = now
         self._queue = max(2 * self.workers, min(round(per_second), LONGEST_QUEUE))
         self._low_water = self.workers + self._queue - self._queue // 2
@@ -168,7 +169,7 @@ class ThreadsExecutor:
             if claims is None:
                 self._settle_all(unsettled)
                 return
-            self._run(claims)
+            self._run(claims, number)
             unsettled += 1
 
     def _at_once(self) -> Sequence[Claim] | None:
@@ -178,7 +179,7 @@ class ThreadsExecutor:
         except Empty:
             return ()
 
-    def _run(self, claims: Sequence[Claim]) -> None:
+    def _run(self, claims: Sequence[Claim], number: int) -> None:
         try:
             if self._work is not None:
                 self._work(claims)
@@ -189,6 +190,7 @@ class ThreadsExecutor:
                 self._in_hand -= 1
                 self._unsettled += 1
                 self._ended += 1
+                self._ended_by_first += not number
                 left = self._in_hand
             if left == self._low_water:  # see room()
                 self._freed()

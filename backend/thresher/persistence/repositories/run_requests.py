@@ -62,10 +62,24 @@ def withdraw(session: Session, run_id: str, *, is_reopened: bool = False) -> Non
         hint = f"`thresher cancel {run_id}` waits for that."
         raise StateConflict(f"Run {run_id} is being cancelled: wait until it is.").with_hint(hint)
     if is_cancelled and not is_reopened:
-        hint = f"`thresher retry {run_id} --cancelled` brings its cancelled nodes back."
-        raise StateConflict(f"Run {run_id} is cancelled.").with_hint(hint)
+        raise _is_cancelled(run_id)
     reopened = {"status": RunStatus.PAUSED.value, "finished_at": None} if is_cancelled else {}
     _write(session, run_id, requested=None, **reopened)
+
+
+def require_not_cancelled(session: Session, run_id: str) -> None:
+    """Locks the row of a run that is to go on.
+
+    Raises:
+        StateConflict: it is cancelled.
+    """
+    if _locked(session, run_id).status == RunStatus.CANCELLED.value:
+        raise _is_cancelled(run_id)
+
+
+def _is_cancelled(run_id: str) -> StateConflict:
+    hint = f"`thresher retry {run_id} --cancelled` brings its cancelled nodes back."
+    return StateConflict(f"Run {run_id} is cancelled.").with_hint(hint)
 
 
 def unknown_run(run_id: str) -> NotFound:

@@ -188,10 +188,12 @@ class SqlStore:
     def set_run_status(self, run_id: str, status: RunStatus) -> None:
         """Moves a run to a state; the first move to RUNNING sets ``started_at``, every one clears ``error``.
 
-        A run that is under way again has no ``finished_at``.
+        A run that is under way again has no ``finished_at``. One that is cancelled does not run: whoever has read that
+        it has ended may rely on it until it is taken back (``retry_items``).
 
         Raises:
             NotFound: no run has this identifier.
+            StateConflict: it was to run, and is cancelled.
         """
         values: dict[str, Any] = {"status": status.value, "error": None}
         if status in {RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED}:
@@ -200,7 +202,13 @@ class SqlStore:
             values["started_at"] = sa.func.coalesce(
                 RunRow.started_at, sa.literal(self._clock(), RunRow.started_at.type)
             )
-        self._update_run(run_id, values)
+
+        def move(session: Session) -> None:
+            if status is RunStatus.RUNNING:
+                run_requests.require_not_cancelled(session, run_id)
+            self._write_run(session, run_id, values)
+
+        self._db.write_with_lock(move)
 
     def set_run_mode(self, run_id: str, mode: Mode, reason: str) -> None:
         """Says how the next session of a run works, and why.
@@ -416,24 +424,9 @@ class SqlStore:
         }
 
         def lease_rows(session: Session) -> list[Claim]:
-            rows = session.connection().execute(sql.CLAIM, parameters).all()
-            return [
-                Claim(
-                    item_id=row[0],
-                    run_id=run_id,
-                    kind=kind,
-                    key=row[1],
-                    position=decode_position(row[2]),
-                    stage=row[3],
-                    payload=row[4],
-                    attributes=row[5],
-                    attempt=row[6],
-                    failures=row[7],
-                    owner=owner,
-                    losses=row[8],
-                )
-                for row in sorted(rows, key=lambda row: (row[2], row[0]))
-            ]
+            found = session.connection().execute(sql.CLAIM, parameters).all()
+            rows = sorted(found, key=lambda row: (row[2], row[0]))
+            return [_claim_of(tuple(row), run_id, kind, owner) for row in rows]
 
         return self._db.write_with_lock(lease_rows, is_bounded=True)
 
@@ -716,6 +709,24 @@ def _columns(new: NewRun) -> dict[str, Any]:
     values = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
     budget = None if new.budget is None else str(new.budget)
     return {**values, "mode": new.mode.value, "priority": int(new.priority), "budget": budget}
+
+
+def _claim_of(row: Sequence[Any], run_id: str, kind: str, owner: str) -> Claim:
+    """An item as ``CLAIM`` returns it."""
+    return Claim(
+        item_id=row[0],
+        run_id=run_id,
+        kind=kind,
+        key=row[1],
+        position=decode_position(row[2]),
+        stage=row[3],
+        payload=row[4],
+        attributes=row[5],
+        attempt=row[6],
+        failures=row[7],
+        owner=owner,
+        losses=row[8],
+    )
 
 
 def _new_row(run_id: str, spec: ItemSpec, parent_id: int | None, now: datetime) -> dict[str, Any]:
