@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from command import Thresher
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from server import RunningServer, running_server
 
@@ -120,6 +120,7 @@ PARTS = st.builds(
         st.binary(max_size=200),
     ),
 )
+PART_WITHOUT_A_NAME = b'--x\r\nContent-Disposition: form-data; name=""\r\n\r\n1\r\n--x--\r\n'
 FORMS = st.one_of(
     st.binary(max_size=400),
     st.lists(PARTS, max_size=6).map(lambda parts: b"".join(parts) + b"--" + BOUNDARY + b"--\r\n"),
@@ -131,11 +132,17 @@ def test_no_form_and_no_document_brings_the_server_down(server: RunningServer, t
     log = itertools.count()
 
     @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(form=FORMS, kind=st.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "text/xml"]))
-    def sends(form: bytes, kind: str) -> None:
+    @given(
+        address=st.sampled_from(["/api/v1/runs/", "/api/v1/documents/analyse", "/api/v1/batch"]),
+        form=FORMS,
+        kind=st.sampled_from(["multipart/form-data; boundary=x", "multipart/form-data", "text/xml"]),
+    )
+    @example("/api/v1/documents/analyse", PART_WITHOUT_A_NAME, "multipart/form-data; boundary=x")
+    @example("/api/v1/batch", PART_WITHOUT_A_NAME, "multipart/form-data; boundary=x")
+    def sends(address: str, form: bytes, kind: str) -> None:
         next(log)
-        answer = server.client.post("/api/v1/runs/", content=form, headers={"Content-Type": kind})
-        assert answer.status_code in {202, 404, 413, 415, 422}, answer.text
+        answer = server.client.post(address, content=form, headers={"Content-Type": kind})
+        assert answer.status_code in {200, 202, 404, 413, 415, 422}, answer.text
 
     sends()
     runs = server.client.get("/api/v1/runs/", params={"limit": 500}).json()["data"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from command import Thresher
@@ -50,3 +52,71 @@ def test_values_that_cannot_be_looked_for_are_no_defect(quiet: Thresher) -> None
             answers[str(secret)] = server.client.get("/api/v1/runs/", headers=headers).status_code
         assert {asked: status for asked, status in answers.items() if status >= 500} == {}
         assert (quiet.folder / "log").read_text("utf-8").count("request failed") == 0
+
+
+def test_values_that_cannot_be_stored_are_no_defect(quiet: Thresher) -> None:
+    """Each text of each body in turn, with characters that one database or the other refuses: so do we."""
+    configuration = {
+        "path": "a/b",
+        "message": "a",
+        "version": "1",
+        "sender": "s",
+        "instructions": "Read it.",
+        "schema": {"type": "object", "properties": {"x": {"type": "string", "description": "what"}}},
+    }
+    document = {"url": "https://example.com/a.xml", "name": "a"}
+    with running_server(quiet) as server:
+        server.upload(b"<a><b>1</b></a>", query={"wait": 30})
+        made = server.client.post("/api/v1/node-configurations/", json={**configuration, "path": "a/c"}).json()["id"]
+        bodies: dict[tuple[str, str], dict[str, Any]] = {
+            ("POST", "/api/v1/node-configurations/"): configuration,
+            ("PUT", f"/api/v1/node-configurations/{made}"): {**configuration, "path": "a/d"},
+            ("POST", "/api/v1/node-configurations/copy"): {
+                **{name: configuration[name] for name in ("message", "version", "sender", "path")},
+                "to_versions": ["2"],
+            },
+            ("POST", "/api/v1/templates/"): {
+                "name": "t",
+                "description": "d",
+                "options": {"paths": ["a/b"], "nodes": [configuration], "budget": "$1"},
+            },
+            ("POST", "/api/v1/batch"): {"name": "b", "template": "t", "documents": [document]},
+            ("POST", "/api/v1/schedules/"): {
+                "name": "s",
+                "expression": "0 0 1 1 *",
+                "time_zone": "UTC",
+                "template": "t",
+                "documents": [document],
+            },
+            ("POST", "/api/v1/channels/"): {
+                "name": "c",
+                "kind": "webhook",
+                "target": "https://example.com/hook",
+                "secret": "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0",
+            },
+        }
+        answers = {}
+        for (method, address), body in bodies.items():
+            assert server.client.request(method, address, json=body).status_code in (200, 201, 202), address
+            for bad in (NUL, HALF):
+                for place, spoilt in _each_text_spoilt(body, bad):
+                    headers = {"Content-Type": "application/json"}
+                    answer = server.client.request(method, address, content=json.dumps(spoilt), headers=headers)
+                    answers[method, address, place] = answer.status_code
+        assert {asked: status for asked, status in answers.items() if not 400 <= status < 500} == {}
+        assert (quiet.folder / "log").read_text("utf-8").count("request failed") == 0
+
+
+def _each_text_spoilt(body: Any, bad: str) -> Iterator[tuple[str, Any]]:
+    """Copies of ``body``, each with one text (a name in an object, too) that ends with ``bad``."""
+    if isinstance(body, str):
+        yield repr(bad), body + bad
+    elif isinstance(body, list):
+        for index, value in enumerate(body):
+            for place, spoilt in _each_text_spoilt(value, bad):
+                yield f"{index}.{place}", [*body[:index], spoilt, *body[index + 1 :]]
+    elif isinstance(body, dict):
+        for name, value in body.items():
+            yield f"{name}{bad!r}", {**body, name + bad: value}
+            for place, spoilt in _each_text_spoilt(value, bad):
+                yield f"{name}.{place}", {**body, name: spoilt}

@@ -374,12 +374,8 @@ def _checked(name: str, schema: object) -> Schema:
     Raises:
         BadConfiguration: the message names the schema, the place and what is wrong there.
     """
-    plain, characters = _as_json(name, schema)
-    parts = list(_parts(name, plain))  # its depth first: how deep Python itself goes differs between its versions
-    if characters > MAX_SCHEMA_CHARACTERS:
-        raise BadConfiguration(
-            f'The schema "{name}" has {characters} characters, {MAX_SCHEMA_CHARACTERS} at most: ask for less at a time.'
-        )
+    plain = _as_json(name, schema)
+    parts = list(_parts(name, plain))
     if sum(len(part["properties"]) for _, part in parts if isinstance(part.get("properties"), dict)) > MAX_PROPERTIES:
         raise BadConfiguration(f'The schema "{name}" has more than {MAX_PROPERTIES} properties: ask for less.')
     _check_references(name, plain, parts)
@@ -387,17 +383,28 @@ def _checked(name: str, schema: object) -> Schema:
     return plain
 
 
-def _as_json(name: str, schema: object) -> tuple[Schema, int]:
-    """The schema as plain JSON, and the length of its text."""
+def _as_json(name: str, schema: object) -> Schema:
+    """The schema as plain JSON. Its text is bounded while it is written: aliases of YAML multiply without end."""
     if not isinstance(schema, Mapping):
         raise BadConfiguration(f'The schema "{name}" must be a mapping, not {type(schema).__name__}.')
     try:
-        text = json.dumps(schema, allow_nan=False)
-        return json.loads(text), len(text)
+        plain: Schema = json.loads("".join(_written(name, schema)))
     except RecursionError as error:
         raise BadConfiguration(f'The schema "{name}" is nested deeper than {MAX_SCHEMA_DEPTH} levels.') from error
     except (TypeError, ValueError) as error:
         raise BadConfiguration(f'The schema "{name}" holds a value that JSON cannot: {error}.') from error
+    return plain
+
+
+def _written(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    characters = 0
+    for part in json.JSONEncoder(allow_nan=False).iterencode(schema):
+        characters += len(part)
+        if characters > MAX_SCHEMA_CHARACTERS:
+            raise BadConfiguration(
+                f'The schema "{name}" has more than {MAX_SCHEMA_CHARACTERS:,} characters: ask for less at a time.'
+            )
+        yield part
 
 
 def _parts(name: str, schema: Schema) -> Iterator[tuple[str, Schema]]:

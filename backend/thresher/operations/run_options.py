@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from thresher.core.config import ProcessingMode
 from thresher.core.errors import BadConfiguration, BadInput
+from thresher.core.text import StorableText
 from thresher.engine.budget import Budget
 from thresher.engine.work import Priority
 from thresher.operations.runs import RunOptions
@@ -34,7 +35,7 @@ class RunOptionsIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    paths: list[str] = Field(
+    paths: list[StorableText] = Field(
         default=[], max_length=1000, description="Subtrees to read; none: chosen from the structure of the document."
     )
     nodes: list[NodeConfiguration] = Field(
@@ -46,7 +47,7 @@ class RunOptionsIn(BaseModel):
     limit: int | None = Field(default=None, ge=1, description="Only so many subtrees.")
     mode: ProcessingMode | None = Field(default=None, description="As the server is set, if it is missing.")
     priority: PriorityName = "normal"
-    notify: list[str] = Field(
+    notify: list[StorableText] = Field(
         default=[],
         max_length=20,
         description="Names of channels that are told of the end: of the run, or of the batch.",

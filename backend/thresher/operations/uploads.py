@@ -82,7 +82,7 @@ class _Most:
 
 
 @asynccontextmanager
-async def received(request: Request, intake: Intake, *, instead: str = "") -> AsyncIterator[Upload]:
+async def received(request: Request, intake: Intake, *, instead: str | None = None) -> AsyncIterator[Upload]:
     """The form of a request, its documents on the disk; what is not kept while inside is gone afterwards.
 
     ``instead``: a field that may stand in the place of documents.
@@ -103,7 +103,7 @@ async def received(request: Request, intake: Intake, *, instead: str = "") -> As
     try:
         form = _Form(boundary, upload, intake, most)
         await _read(request, form)
-        if not upload.parts and instead not in upload.fields:
+        if not upload.parts and (instead is None or instead not in upload.fields):
             raise BadInput("The form has no file: send the document as the part `file`, with a file name.")
         yield upload
     finally:

@@ -120,6 +120,7 @@ class ThreadSafeDatabaseManager:
         Raises:
             DatabaseUnavailable: the database does not answer for now; trying again may help.
             StorageFailed: the database can no longer be written.
+            BadInput: a value cannot be stored, see ``unusable_value``.
             Exception: whatever ``write_func`` raised; then nothing of it is kept.
         """
         result: T = self._group_commit.submit(self._call_each, write_func, is_bounded=is_bounded)

@@ -64,14 +64,14 @@ def storage_failure(error: BaseException) -> DatabaseUnavailable | StorageFailed
 
 
 def unusable_value(error: BaseException) -> BadInput | None:
-    """What an error says of a value that was looked for; None where it is about something else.
+    """What an error says of a value that was looked for, or written; None where it is about something else.
 
     No database holds text with NUL (PostgreSQL) or half of a surrogate pair, numbers of more than 64 bits, or times
     that are before the year 1 in UTC.
     """
     cause = error.orig if isinstance(error, exc.StatementError) else error
     if isinstance(error, exc.DataError) or isinstance(cause, OverflowError | UnicodeEncodeError):
-        return BadInput("A value cannot be looked for: its text has characters, or its size, that no database holds.")
+        return BadInput("A value cannot be used: its text has characters, or its size, that no database holds.")
     return None
 
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from thresher.core.errors import DatabaseUnavailable, StorageFailed
-from thresher.persistence.failures import storage_failure
+from thresher.persistence.failures import storage_failure, unusable_value
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -74,7 +74,7 @@ class _Unit:
     def outcome(self) -> Any:  # noqa: ANN401 - the batch's own type, restored by submit()
         if self.error is None:
             return self.result
-        failure = storage_failure(self.error)
+        failure = storage_failure(self.error) or unusable_value(self.error)
         if failure is None:
             raise self.error
         # The same failure reaches many threads: each raises an exception of its own.
@@ -170,6 +170,7 @@ class GroupCommit:
             DatabaseUnavailable: the database does not answer for now; whether a commit that was under way when the
                 connection was lost took place is then unknown.
             StorageFailed: the database can no longer be written.
+            BadInput: a value cannot be stored, see ``unusable_value``.
             Exception: whatever the unit raised; nothing of it is kept.
         """
         if self._leader == threading.get_ident():
@@ -202,7 +203,7 @@ class GroupCommit:
             with self._mutex, self._alone() as connection:
                 yield connection
         except Exception as error:
-            failure = storage_failure(error)
+            failure = storage_failure(error) or unusable_value(error)
             if failure is None or failure is error:
                 raise
             raise failure from error

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from thresher.core.errors import DatabaseUnavailable, StorageFailed
+from thresher.core.errors import BadInput, DatabaseUnavailable, StorageFailed
 from thresher.persistence.database import ThreadSafeDatabaseManager, create_engine
 
 
@@ -112,6 +112,20 @@ def test_one_bad_unit_among_many_fails_alone(db: ThreadSafeDatabaseManager, toge
     assert isinstance(outcomes[4], sa.exc.IntegrityError)
     assert [outcomes[n] for n in (1, 2, 3, 5, 6, 7, 8)] == ["00", "01", "02", "04", "05", "06", "07"]
     assert stored(db) == [f"{n:02}" for n in range(8)]
+
+
+def test_what_no_database_holds_is_bad_input_of_its_own_writer(
+    db: ThreadSafeDatabaseManager, together: Together
+) -> None:
+    one, bad, other = together.run([add("a"), add("half a pair \ud800"), add("b")])
+    assert (one, other, stored(db)) == ("a", "b", ["a", "b"])
+    assert isinstance(bad, BadInput)
+    with pytest.raises(BadInput, match="no database holds"):
+        db.write_with_lock(add("\udfff"))
+    with pytest.raises(BadInput, match="no database holds"), db.transaction() as session:
+        add("\ud800")(session)
+    assert stored(db) == ["a", "b"]
+    assert db.write_with_lock(add("c")) == "c"
 
 
 def test_a_unit_that_rolls_back_undoes_only_itself(db: ThreadSafeDatabaseManager, together: Together) -> None:

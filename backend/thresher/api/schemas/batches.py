@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from thresher.api.schemas.runs import CountsOut
 from thresher.api.schemas.templates import Name
+from thresher.core.text import StorableText
 from thresher.operations.batches import MOST_DOCUMENTS
 from thresher.operations.run_options import PriorityName, RunOptionsIn
 from thresher.persistence.repositories.batches import (
@@ -25,8 +26,8 @@ class DocumentIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str | None = Field(default=None, max_length=2_000, description="http or https.")
-    source_id: str | None = Field(default=None, max_length=40)
+    url: StorableText | None = Field(default=None, max_length=2_000, description="http or https.")
+    source_id: StorableText | None = Field(default=None, max_length=40)
     name: Name | None = Field(default=None, description="What people call it.")
 
     @model_validator(mode="after")
@@ -45,7 +46,7 @@ class DocumentsIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    urls: list[str] = Field(default=[], max_length=MOST_DOCUMENTS, description="Addresses of documents.")
+    urls: list[StorableText] = Field(default=[], max_length=MOST_DOCUMENTS, description="Addresses of documents.")
     documents: list[DocumentIn] = Field(default=[], max_length=MOST_DOCUMENTS, description="Documents one by one.")
 
     def new_documents(self) -> list[NewDocument]:

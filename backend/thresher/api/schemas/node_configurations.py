@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from thresher.core.text import StorableText
 from thresher.persistence.repositories.node_configurations import ConfigurationFilter, StoredNodeConfiguration
 from thresher.workflows.discovery import NodeConfiguration
 from thresher.workflows.discovery.stored_configurations import from_stored
@@ -25,10 +26,10 @@ class NodeConfigurationOut(NodeConfiguration):
 class ConfigurationsQuery(BaseModel):
     """Which configurations are meant; what is left out: whatever it is."""
 
-    message: str | None = Field(default=None, description="Only those for exactly this message.")
-    version: str | None = Field(default=None, description="Only those for exactly this version.")
-    sender: str | None = Field(default=None, description="Only those for exactly this sender.")
-    path: str | None = Field(default=None, description="Only those of exactly this path.")
+    message: StorableText | None = Field(default=None, description="Only those for exactly this message.")
+    version: StorableText | None = Field(default=None, description="Only those for exactly this version.")
+    sender: StorableText | None = Field(default=None, description="Only those for exactly this sender.")
+    path: StorableText | None = Field(default=None, description="Only those of exactly this path.")
 
     def filter(self) -> ConfigurationFilter:
         """The same, for the repository."""
@@ -43,7 +44,7 @@ class CopyIn(ConfigurationsQuery):
         json_schema_extra={"examples": [{"message": "OrderViewRS", "version": "19.2", "to_versions": ["21.3"]}]},
     )
 
-    to_versions: list[str] = Field(min_length=1, max_length=100)
+    to_versions: list[StorableText] = Field(min_length=1, max_length=100)
     replace: bool = Field(default=False, description="Replace what there is for these versions, instead of keeping it.")
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from thresher.api.schemas.templates import Name
 from thresher.core.jobs import ChannelKind, DeliveryStatus
+from thresher.core.text import StorableText
 from thresher.operations.notifications import shown_target
 from thresher.persistence.repositories.channels import Channel, NewChannel
 from thresher.persistence.repositories.deliveries import Delivery, DeliveryFilter
@@ -26,7 +27,9 @@ class ChannelIn(BaseModel):
 
     name: Name
     kind: ChannelKind
-    target: str = Field(max_length=2_000, description="The address of a webhook (https), or an e-mail address.")
+    target: StorableText = Field(
+        max_length=2_000, description="The address of a webhook (https), or an e-mail address."
+    )
     secret: SecretStr | None = Field(
         default=None, description="Signs webhooks: `whsec_` and base64. Without one a new one is made."
     )

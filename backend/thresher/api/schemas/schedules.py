@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from thresher.api.schemas.batches import DocumentsIn
 from thresher.api.schemas.templates import Name
 from thresher.bootstrap import Service
+from thresher.core.text import StorableText
 from thresher.operations.schedules import ScheduleWish, next_firings
 from thresher.persistence.repositories.schedules import Schedule, last_batch_of
 
@@ -33,8 +34,8 @@ class ScheduleIn(DocumentsIn):
     )
 
     name: Name
-    expression: str = Field(max_length=200, description="Cron: five fields, or six with seconds first.")
-    time_zone: str = Field(default="UTC", max_length=100, description="A name of the IANA database.")
+    expression: StorableText = Field(max_length=200, description="Cron: five fields, or six with seconds first.")
+    time_zone: StorableText = Field(default="UTC", max_length=100, description="A name of the IANA database.")
     template: Name | None = Field(default=None, description="How the documents are read.")
 
     def wish(self) -> ScheduleWish:

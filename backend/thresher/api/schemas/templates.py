@@ -7,10 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from thresher.core.text import StorableText
 from thresher.operations.run_options import RunOptionsIn
 from thresher.persistence.repositories.templates import NewTemplate, Template
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Name = Annotated[StorableText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
 class TemplateIn(BaseModel):
@@ -24,7 +25,7 @@ class TemplateIn(BaseModel):
     )
 
     name: Name
-    description: str | None = Field(default=None, max_length=2_000)
+    description: StorableText | None = Field(default=None, max_length=2_000)
     options: RunOptionsIn = Field(default_factory=RunOptionsIn, description="Of each run.")
 
     def new(self) -> NewTemplate:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from thresher.core.errors import BadConfiguration
+from thresher.core.text import StorableText, require_storable
 from thresher.llm.schema import RecordSchema
 from thresher.workflows.discovery.subtrees import Detection, parse_paths
 
@@ -22,11 +23,11 @@ class NodeConfiguration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    path: str = Field(min_length=1)
-    message: str | None = None
-    version: str | None = None
-    sender: str | None = None
-    instructions: str | None = None
+    path: StorableText = Field(min_length=1)
+    message: StorableText | None = None
+    version: StorableText | None = None
+    sender: StorableText | None = None
+    instructions: StorableText | None = None
     record_schema: dict[str, Any] | None = Field(default=None, alias="schema")
     enabled: bool = True
 
@@ -47,7 +48,7 @@ class NodeConfiguration(BaseModel):
                 RecordSchema.of("record", value)
         except BadConfiguration as error:
             raise ValueError(str(error)) from error
-        return value
+        return require_storable(value)  # its depth and size are bounded by now
 
     @field_validator("version", mode="before")
     @classmethod

@@ -65,6 +65,17 @@ def test_a_file_says_paths_instructions_schemas_and_what_is_disabled(file: Path)
         ("- a\n- b\n", ("must begin with nodes:",)),
         ("nodes: {}\n", ("line 1", "nodes", "must be a list")),
         ("nodes: []\n", ("at least one node",)),
+        ('nodes:\n  - path: a\n    version: "1\\0"\n', ("line 3", "nodes[0].version", "character 2", "U+0000")),
+        (
+            'nodes:\n  - path: a\n    schema: {type: object, properties: {"\\ud800": {}}}\n',
+            ("line 3", "nodes[0].schema", "U+D800"),
+        ),
+        ("nodes:\n  - path: a\n    schema: &s {type: object, properties: {b: *s}}\n", ("line 3", "Circular")),
+        (
+            "nodes:\n  - path: a\n    schema:\n      type: object\n      x0: &x0 [lol]\n"
+            + "".join(f"      x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 40)),
+            ("line 3", "schema", "more than 120,000 characters"),
+        ),
         ("nodes: &n\n  - *n\n", ("nodes[0]", "must be a mapping")),
         ("[" * 5000, ("nested too deep",)),
         ("nodes: [1, 2, 3, 4, 5]\n", ("and 2 more",)),
