@@ -114,7 +114,9 @@ def test_transient_errors_are_retried_within_the_bound(bench: Bench) -> None:
 
     workflow = Plain(numbered(3), process)
     report = bench.run(workflow)
-    assert Counter(workflow.calls) == {"item-0": 4, "item-1": 3, "item-2": 1}
+    alone = sum(fallback.items for fallback in report.fallbacks)  # its last try, where that was in the other's company
+    assert alone in {0, 1}
+    assert Counter(workflow.calls) == {"item-0": 4 + alone, "item-1": 3, "item-2": 1}
     assert (report.counts.succeeded, report.counts.dead) == (2, 1)
     assert report.errors == {"TransientLLMError": 6}
 
