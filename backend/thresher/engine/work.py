@@ -13,6 +13,12 @@ JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[st
 JsonObject = Mapping[str, JsonValue]
 
 
+class JsonText(str):
+    """A value that has been written as JSON already: it is stored as it stands."""
+
+    __slots__ = ()
+
+
 class RunStatus(StrEnum):
     """The states of a run."""
 

@@ -55,7 +55,17 @@ class Evidence:
 
     def __init__(self, root_name: str, leaves: Sequence[Leaf]) -> None:
         self.root_name = root_name
-        self.leaves = leaves
+        self._leaves = leaves
+
+    @property
+    def leaves(self) -> Sequence[Leaf]:
+        """All that it says."""
+        return self._leaves
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the subtree says nothing."""
+        return not self.leaves
 
     @classmethod
     def of(cls, root: etree._Element, shells: Shells = NO_SHELLS) -> Evidence:
@@ -73,9 +83,10 @@ class Evidence:
         return self._by_path.get(path) or self._forgiving(path)
 
     @cached_property
-    def first_at(self) -> Mapping[str, Leaf]:
-        """The first leaf that stands at each exact path."""
-        return {leaf.path: leaf for leaf in reversed(self.leaves)}
+    def first_values(self) -> Mapping[str, str]:
+        """The value of the first leaf at each exact path, of those paths that are the same in the source document."""
+        first = {leaf.path: leaf for leaf in reversed(self.leaves)}
+        return {path: leaf.value for path, leaf in first.items() if leaf.source_path == path}
 
     @cached_property
     def _by_path(self) -> Mapping[str, Sequence[Leaf]]:

@@ -8,8 +8,8 @@ cut into markup and values, which takes a third of the time.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from lxml import etree
@@ -55,12 +55,46 @@ class _Spot(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """``offsets``: how many characters of markup stand before each value where the text is cut."""
+    """``offsets``: how many characters of markup stand before each value where the text is cut.
+
+    ``numbers``: path of each leaf -> number of its value; empty where several leaves have the same path.
+    """
 
     root_name: str
     offsets: Sequence[int]
     slots: Sequence[_Slot]
     spots: Sequence[_Spot]
+    numbers: Mapping[str, int]
+
+
+class _ShapedEvidence(Evidence):
+    """That of a subtree of a known shape: its leaves are made when somebody asks for them, which few do."""
+
+    def __init__(self, shape: _Shape, values: Sequence[str]) -> None:
+        """``values``: as those of leaves are, by their numbers; empty where there is none."""
+        super().__init__(shape.root_name, ())
+        self._shape = shape
+        self._values = values
+
+    @cached_property
+    def leaves(self) -> Sequence[Leaf]:
+        values = self._values
+        return [
+            _leaf((path, path, name, value, is_attribute))
+            for number, path, name, is_attribute in self._shape.slots
+            if (value := values[number])
+        ]
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self._values[slot.number] for slot in self._shape.slots)
+
+    @cached_property
+    def first_values(self) -> Mapping[str, str]:
+        values, numbers = self._values, self._shape.numbers
+        if numbers and "" not in values:
+            return {path: values[number] for path, number in numbers.items()}
+        return super().first_values
 
 
 class Reading:
@@ -75,12 +109,7 @@ class Reading:
     def evidence(self) -> Evidence:
         """What ``Evidence.of`` finds in it."""
         values = self._values if self._are_as_they_stand() else [" ".join(value.split()) for value in self._values]
-        leaves = [
-            _leaf((path, path, name, value, is_attribute))
-            for number, path, name, is_attribute in self._shape.slots
-            if (value := values[number])
-        ]
-        return Evidence(self._shape.root_name, leaves)
+        return _ShapedEvidence(self._shape, values)
 
     def _are_as_they_stand(self) -> bool:
         """Whether no value has white space to be put right (all of which but a blank is not printable)."""
@@ -165,7 +194,10 @@ def _shape_of(pieces: Sequence[str]) -> _Shape | None:
     numbers = {slot.number for slot in slots}
     if len(numbers) != len(slots) or {spot.number for spot in found} != numbers or len(found) != len(to_look_at):
         return None
-    return None if set(range(len(offsets))) - numbers - silent else _Shape(evidence.root_name, offsets, slots, found)
+    if set(range(len(offsets))) - numbers - silent:
+        return None
+    by_path = {slot.path: slot.number for slot in slots}
+    return _Shape(evidence.root_name, offsets, slots, found, by_path if len(by_path) == len(slots) else {})
 
 
 def _number(text: str) -> int | None:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, scoped_session, sessionmake
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from thresher.core.errors import DatabaseUnusable
+from thresher.engine.work import JsonText
 from thresher.persistence.failures import storage_failure, unusable_value
 from thresher.persistence.group_commit import IS_BOUNDED, Batch, GroupCommit, TransactionEnded
 from thresher.persistence.lookups import LookUp, Lookups
@@ -381,6 +382,8 @@ def _to_json(value: object) -> str:
 
     The quick encoder knows neither surrogates nor all of our types, and would write NaN: the other has the last word.
     """
+    if isinstance(value, JsonText):
+        return str(value)
     try:
         text = to_json(value).decode()
     except (ValueError, TypeError):

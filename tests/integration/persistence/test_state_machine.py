@@ -278,7 +278,15 @@ def place(key: str) -> list[str]:
 
 
 def _fact(node_type: str) -> dict[str, object]:
-    return {"node_type": node_type, "section_path": "/", "extractor": "test", "fields": [], "references": []}
+    return {
+        "node_type": node_type,
+        "section_path": "/",
+        "extractor": "test",
+        "fields": [],
+        "fields_total": 0,
+        "fields_grounded": 0,
+        "references": [],
+    }
 
 
 TestItems = Items.TestCase

@@ -103,6 +103,8 @@ def a_fact(node_type: str = "Pax", grounded: str = "+") -> dict[str, object]:
             {"name": f"f{place}", "value": "v", "path": "PaxID", "grounded": mark == "+"}
             for place, mark in enumerate(grounded)
         ],
+        "fields_total": len(grounded),
+        "fields_grounded": grounded.count("+"),
         "references": [{"name": "r", "value": "PAX1", "path": "Ref"}],
     }
 
@@ -392,7 +394,7 @@ def test_ungrounded_values_are_counted_but_exported_only_when_asked_for(
     plan(store, run, specs(1))
     (claim,) = store.claim(run.run_id, "me", 1, 60)
     partly = a_fact("partly", "+-") | {"record": {"f0": "v", "f1": "lie"}}
-    store.finish(succeeded(claim, records=[partly, a_fact("lies", "-"), a_fact("empty") | {"fields": []}]))
+    store.finish(succeeded(claim, records=[partly, a_fact("lies", "-"), a_fact("empty", "")]))
     proved = list(stream_facts(db, run.run_id))
     assert [(fact["node_type"], [field["name"] for field in fact["fields"]]) for fact in proved] == [
         ("partly", ["f0"]),

@@ -30,7 +30,10 @@ store = SqlStore(ThreadSafeDatabaseManager(create_engine(url)), {"discovery": in
 finished = []
 
 def work(claim):
-    fact = {"node_type": owner, "section_path": claim.key, "extractor": "test", "fields": [], "references": []}
+    fact = {
+        **{"node_type": owner, "section_path": claim.key, "extractor": "test"},
+        **{"fields": [], "fields_total": 0, "fields_grounded": 0, "references": []},
+    }
     attempt = AttemptRecord(claim.attempt, AttemptStatus.SUCCEEDED, datetime.now(UTC), 0.0)
     if store.finish(Completion(claim, ItemStatus.SUCCEEDED, attempt, Outcome(records=[fact]))):
         finished.append(claim.key)

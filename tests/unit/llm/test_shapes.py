@@ -62,6 +62,7 @@ def assert_read_alike(reading: Reading, xml: str) -> None:
     evidence, seen = reading.evidence(), Evidence.of(root)
     assert evidence.root_name == seen.root_name
     assert list(evidence.leaves) == list(seen.leaves)
+    assert (evidence.is_empty, dict(evidence.first_values)) == (seen.is_empty, dict(seen.first_values))
     hidden = Masker().mask(root)
     pseudonyms, sent = reading.masked()
     assert (pseudonyms.count, pseudonyms._by_pseudonym) == (hidden.count, hidden._by_pseudonym)

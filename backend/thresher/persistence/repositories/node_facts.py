@@ -80,8 +80,9 @@ def insert_node_facts(connection: sa.Connection, items: Sequence[ItemRecords]) -
     """The ``RecordWriter`` of discovery; replaces the facts of items that are finished once more.
 
     A record has the keys ``node_type``, ``section_path``, ``extractor``, ``fields`` (a list of ``name``, ``value``,
-    ``path``, ``grounded``), ``references``, and may have ``node_ordinal``, ``confidence``, ``pii_masked`` (False
-    where it is missing) and ``record``, the object that a user's schema asks for. Their order is kept.
+    ``path``, ``grounded``, or its ``JsonText``), ``fields_total``, ``fields_grounded``, ``references``, and may have
+    ``node_ordinal``, ``confidence``, ``pii_masked`` (False where it is missing) and ``record``, the object that a
+    user's schema asks for. Their order is kept.
     """
     again = [{"finished_item": item.claim.item_id} for item in items if item.claim.attempt > 1]
     if again:
@@ -99,7 +100,6 @@ def _rows(item: ItemRecords) -> Iterator[dict[str, Any]]:
     claim = item.claim
     position = encode_position(claim.position)
     for ordinal, record in enumerate(item.records):
-        fields: Any = record["fields"]
         yield {
             "run_id": claim.run_id,
             "item_id": claim.item_id,
@@ -111,11 +111,11 @@ def _rows(item: ItemRecords) -> Iterator[dict[str, Any]]:
             "extractor": record["extractor"],
             "confidence": record.get("confidence"),
             "pii_masked": bool(record.get("pii_masked")),
-            "fields": fields,
+            "fields": record["fields"],
             "refs": record["references"],
             "record": record.get("record"),
-            "fields_total": len(fields),
-            "fields_grounded": [field["grounded"] for field in fields].count(True),
+            "fields_total": record["fields_total"],
+            "fields_grounded": record["fields_grounded"],
         }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
@@ -37,7 +39,6 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
 
-# A dictionary, since an answer holds many of them and instances of a model cost more to make and to read.
 class ValueAnswer(TypedDict):
     """One value with the place that proves it; ``path`` is relative to the subtree."""
 
@@ -57,6 +58,52 @@ class NodeAnswer(_Answer):
     fields: list[ValueAnswer] = Field(description="every fact of the subtree")
     references: list[ValueAnswer] = Field(description="ids that point to elements elsewhere in the document")
     confidence: Confidence = Field(description="from 0 to 1")
+
+
+class ReadValue(msgspec.Struct, gc=False):  # strings are in no circle that would have to be collected
+    """A ``ValueAnswer`` as it was read."""
+
+    name: str
+    value: str
+    path: str
+
+
+class ReadAnswer(msgspec.Struct):
+    """A ``NodeAnswer`` as it was read."""
+
+    node_type: str
+    node_ordinal: int
+    fields: list[ReadValue]
+    references: list[ReadValue]
+    confidence: float
+
+    @classmethod
+    def of_json(cls, text: str) -> ReadAnswer:
+        """The answer that a text is. What keeps to the schema to the letter is read at a third of the cost.
+
+        Raises:
+            ValueError: it does not fit (``pydantic.ValidationError``, which says why).
+        """
+        try:
+            answer = _to_the_letter(text)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return cls.of(NodeAnswer.model_validate_json(text))
+        if 0 <= answer.confidence <= 1:
+            return answer
+        return cls.of(NodeAnswer.model_validate_json(text))
+
+    @classmethod
+    def of(cls, answer: NodeAnswer) -> ReadAnswer:
+        """One that may have been written less strictly."""
+        fields, references = _read(answer.fields), _read(answer.references)
+        return cls(answer.node_type, answer.node_ordinal, fields, references, answer.confidence)
+
+
+_to_the_letter = msgspec.json.Decoder(ReadAnswer).decode
+
+
+def _read(values: Iterable[ValueAnswer]) -> list[ReadValue]:
+    return [ReadValue(value["name"], value["value"], value["path"]) for value in values]
 
 
 class Proof(_Answer):

@@ -19,7 +19,7 @@ from thresher.llm.cache import AnswerCache
 from thresher.llm.client import ModelRequest, estimated_tokens
 from thresher.llm.grounding import read_as_written, scalars, written
 from thresher.llm.structured import Answer, AnswerLadder, Rung
-from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer
+from thresher.workflows.discovery.answers import ReadAnswer, RecordAnswer
 from thresher.workflows.discovery.node_facts import NodeFact
 from thresher.workflows.discovery.node_reader import Node, NodeReader, Seen
 from thresher.workflows.discovery.prompts import NODE_FACTS_BATCH, NODE_RECORD_BATCH, load_prompt
@@ -112,7 +112,7 @@ class BatchReader:
     def prompts(self, specs: Sequence[ItemSpec], nodes: Sequence[Node]) -> PromptGroup:
         """What would be asked about a group of planned items, whose nodes these are."""
         seen = [self._reader.see(node) for node in nodes]
-        alone = [self._reader.request(one) if one.evidence.leaves else None for one in seen]
+        alone = [None if one.evidence.is_empty else self._reader.request(one) for one in seen]
         members = list(zip(specs, alone, strict=True))
         if len(seen) == 1:
             request = self._reader.request(seen[0])
@@ -136,7 +136,7 @@ class BatchReader:
         for place, node in enumerate(nodes):
             try:
                 seen = self._reader.see(node)
-                known = self._known(seen, contexts[place]) if seen.evidence.leaves else self._reader.nothing_in(seen)
+                known = self._reader.nothing_in(seen) if seen.evidence.is_empty else self._known(seen, contexts[place])
             except Exception as error:  # noqa: BLE001 # one that cannot be read does not stop the others
                 results[place] = error
                 continue
@@ -239,23 +239,20 @@ class BatchReader:
 
     # -- count and identity ---------------------------------------------------------------------------------
 
-    def _answer(self, identity: str, entries: Sequence[Entry]) -> NodeAnswer | RecordAnswer | NotAnswered:
+    def _answer(self, identity: str, entries: Sequence[Entry]) -> ReadAnswer | RecordAnswer | NotAnswered:
         """The answer for one subtree; entries with ids that nobody asked for are nobody's."""
         mine = [entry for entry in entries if str(entry.get("id")) == identity]
         if not mine:
             return NotAnswered(LEFT_OUT)
         if any(entry != mine[0] for entry in mine[1:]):
             return NotAnswered(TWICE)
-        validate: Callable[[object], NodeAnswer | RecordAnswer] = (
-            NodeAnswer.model_validate if self._reader.record is None else self._reader.validated_record
-        )
         try:
-            return validate(mine[0])
+            return self._reader.validated_value(mine[0])
         except ValueError as error:
             return NotAnswered(f"{UNFIT}: {_places(error)}")
 
     def _result(
-        self, place: int, answer: NodeAnswer | RecordAnswer | NotAnswered, seen: Sequence[Seen]
+        self, place: int, answer: ReadAnswer | RecordAnswer | NotAnswered, seen: Sequence[Seen]
     ) -> NodeFact | Exception:
         if isinstance(answer, NotAnswered):
             return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from lxml import etree
@@ -20,7 +19,7 @@ from thresher.llm.providers.structural import parse_subtree
 from thresher.llm.schema import RecordSchema, ResponseSchema
 from thresher.llm.shapes import Shapes
 from thresher.llm.structured import Answer, AnswerLadder
-from thresher.workflows.discovery.answers import NodeAnswer, RecordAnswer, ValueAnswer
+from thresher.workflows.discovery.answers import NodeAnswer, ReadAnswer, ReadValue, RecordAnswer
 from thresher.workflows.discovery.configurations import NodeConfiguration
 from thresher.workflows.discovery.node_facts import FactValue, NodeFact
 from thresher.workflows.discovery.prompts import NODE_FACTS, NODE_FACTS_SMALL, NODE_RECORD, Prompt, load_prompt
@@ -118,7 +117,7 @@ class NodeReader:
             AnswerTruncated, PromptTooLong: the subtree is too large for the model: split it.
         """
         seen = self.see(node)
-        if not seen.evidence.leaves:
+        if seen.evidence.is_empty:
             return self.nothing_in(seen)
         request = self.request(seen)
         context.raise_if_stopping()
@@ -127,7 +126,7 @@ class NodeReader:
     def question(self, node: Node) -> ModelRequest | None:
         """What is asked of the model about a subtree; None where it holds nothing to read."""
         seen = self.see(node)
-        return self.request(seen) if seen.evidence.leaves else None
+        return None if seen.evidence.is_empty else self.request(seen)
 
     def request(self, seen: Seen) -> ModelRequest:
         """The question about one subtree."""
@@ -143,15 +142,25 @@ class NodeReader:
             evidence=None if seen.hidden.count or seen.node.shells else seen.evidence,
         )
 
-    def validated(self, text: str) -> NodeAnswer | RecordAnswer:
+    def validated(self, text: str) -> ReadAnswer | RecordAnswer:
         """An answer about one subtree.
 
         Raises:
             ValueError: it does not fit.
         """
         if self.record is None:
-            return NodeAnswer.model_validate_json(text)
-        return self.validated_record(read_as_written(text))
+            return ReadAnswer.of_json(text)
+        return self._validated_record(read_as_written(text), self.record)
+
+    def validated_value(self, value: object) -> ReadAnswer | RecordAnswer:
+        """The same of an answer that has been parsed.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        if self.record is None:
+            return ReadAnswer.of(NodeAnswer.model_validate(value))
+        return self._validated_record(value, self.record)
 
     def see(self, node: Node) -> Seen:
         """Parses a subtree and hides what must not leave this machine.
@@ -162,12 +171,12 @@ class NodeReader:
         reading = None if node.shells else self._shapes.read(node.xml)
         if reading is not None:
             evidence = reading.evidence()
-            if not evidence.leaves or self._masker is None:
+            if evidence.is_empty or self._masker is None:
                 return Seen(node, evidence, _NOTHING_HIDDEN, node.xml)
             return Seen(node, evidence, *reading.masked())
         root = _parsed(node)
         evidence = Evidence.of(root, node.shells)
-        if not evidence.leaves or self._masker is None:
+        if evidence.is_empty or self._masker is None:
             return Seen(node, evidence, _NOTHING_HIDDEN, node.xml)
         hidden = self._masker.mask(root)
         return Seen(node, evidence, hidden, etree.tostring(root, encoding="unicode") if hidden.count else node.xml)
@@ -176,7 +185,7 @@ class NodeReader:
         """The fact of a subtree that says nothing: no model needs to be asked."""
         return self._fact(seen.node, _Found(1.0, (), ()), _NOTHING_HIDDEN)
 
-    def fact(self, seen: Seen, answer: NodeAnswer | RecordAnswer) -> NodeFact:
+    def fact(self, seen: Seen, answer: ReadAnswer | RecordAnswer) -> NodeFact:
         """What an answer comes to: hidden values put back, every value looked up in its own subtree."""
         if isinstance(answer, RecordAnswer):
             return self._record_fact(seen, answer)
@@ -189,21 +198,16 @@ class NodeReader:
         proofs = {proof.pointer: hidden.restore(proof.path) for proof in answer.proofs}
         grounded = ground_record(_restored(answer.record, hidden), proofs, seen.evidence)
         fields = tuple(
-            FactValue(value.pointer, storable(value.value), storable(value.path), value.grounded)
+            FactValue(storable(value.pointer), storable(value.value), storable(value.path), value.grounded)
             for value in grounded.values
         )
         return self._fact(node, _Found(answer.confidence, fields, (), _mapping(grounded.record)), hidden)
 
-    def validated_record(self, value: object) -> RecordAnswer:
-        """An answer with a record, as the user's schema wants it.
-
-        Raises:
-            ValueError: it does not fit.
-        """
+    @staticmethod
+    def _validated_record(value: object, schema: RecordSchema) -> RecordAnswer:
+        """An answer with a record, as the user's schema wants it."""
         answer = RecordAnswer.model_validate(value)
-        if self.record is None:
-            return answer
-        return answer.model_copy(update={"record": self.record.validate(answer.record)})
+        return answer.model_copy(update={"record": schema.validate(answer.record)})
 
     def with_instructions(self, prompt: Prompt) -> str:
         """The constant part of every request: the rules, then the user's own instructions for the path."""
@@ -300,29 +304,25 @@ def _context_lines(document: Mapping[str, str | None]) -> str:
     return "\n".join([*lines, "", ""]) if lines else ""
 
 
-def _grounded(answers: Sequence[ValueAnswer], evidence: Evidence, hidden: Pseudonyms) -> tuple[FactValue, ...]:
+def _grounded(answers: Sequence[ReadValue], evidence: Evidence, hidden: Pseudonyms) -> tuple[FactValue, ...]:
     """Every value looked up at its path, after hidden values have been put back.
 
     Nearly all of them are written as they stand: those are found without a call.
     """
-    values, exact = [], evidence.first_at
+    values, standing = [], evidence.first_values
     for answer in answers:
-        name, value, path = answer["name"], answer["value"], answer["path"]
+        name, value, path = answer.name, answer.value, answer.path
         if "_" in value:  # every pseudonym has one
             value = hidden.restore(value)
         if "_" in path:
             path = hidden.restore(path)
         if not name.isascii() or "\0" in name:
             name = storable(name)
-        leaf = exact.get(path)
-        if leaf is not None and leaf.value == value:  # text of the document, which every database takes
-            values.append(_fact_value((name, value, leaf.source_path, True)))
+        if standing.get(path) == value:  # text of the document, which every database takes
+            values.append(FactValue(name, value, path, grounded=True))
             continue
         is_proved, place = ground(value, path, evidence)
         if not is_proved:
             value, place = storable(value), storable(place)
-        values.append(_fact_value((name, value, place, is_proved)))
+        values.append(FactValue(name, value, place, grounded=is_proved))
     return tuple(values)
-
-
-_fact_value = partial(tuple.__new__, FactValue)  # a third of what its own constructor takes, which is Python

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,7 +146,7 @@ def test_a_subtree_whose_answer_was_cut_is_read_in_parts_in_document_order(tmp_p
     assert positions == sorted(positions)
     assert len(positions) > 2
     assert all(position[: len(whole.position)] == whole.position for position in positions)
-    fields = [field for _, fact in found for field in fact["fields"]]  # type: ignore[attr-defined]
+    fields = [field for _, fact in found for field in json.loads(str(fact["fields"]))]
     assert [field["value"] for field in fields] == values
     assert [field["path"] for field in fields] == [f"a[{n}]" for n in range(1, 41)]
     assert all(field["grounded"] for field in fields)
