@@ -381,6 +381,7 @@ def _to_json(value: object) -> str:
     """What both databases take: NUL and unpaired surrogates, which models do write, as escapes; NaN is refused.
 
     The quick encoder knows neither surrogates nor all of our types, and would write NaN: the other has the last word.
+    ``JsonText`` is written already.
     """
     if isinstance(value, JsonText):
         return str(value)

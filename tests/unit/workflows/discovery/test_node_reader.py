@@ -157,6 +157,29 @@ def test_values_that_no_database_takes_are_made_storable() -> None:
     assert not field.grounded
 
 
+@pytest.mark.parametrize("bad", ["\0", "\x1c", "\x85", "\ufffe"])
+def test_what_text_hardly_holds_does_not_keep_a_fact_from_being_stored(bad: str) -> None:
+    """In a value, in a path, in a name: the facts are written as JSON by whoever has read them."""
+    answer = said(("PaxID", f"P1{bad}"), (f"PaxID{bad}", "P1"), ("PaxID", "P1"))
+    record = NodeReader(Saying(answer)).read(node(PAX), Attempt()).to_record()
+    fields = json.loads(str(record["fields"]).encode())
+    assert [field["grounded"] for field in fields].count(True) == record["fields_grounded"] >= 1
+    assert (len(fields), fields[2]) == (
+        record["fields_total"], {"name": "PaxID", "value": "P1", "path": "PaxID", "grounded": True},
+    )  # fmt: skip
+
+
+def test_a_record_with_half_of_a_surrogate_pair_is_stored_as_well() -> None:
+    free = NodeConfiguration(path="Pax", schema={"type": "object", "additionalProperties": True})
+    answer = (
+        r'{"record": {"id": "P1\ud800", "\ud800x": "P1"}, "confidence": 1, "proofs": '
+        r'[{"pointer": "/id", "path": "PaxID\udfff"}, {"pointer": "/\ud800x", "path": "PaxID"}]}'
+    )
+    record = NodeReader(Saying(answer), configuration=free).read(node(PAX), Attempt()).to_record()
+    fields = json.loads(str(record["fields"]).encode())
+    assert [(field["value"], field["grounded"]) for field in fields] == [("P1?", False), ("P1", True)]
+
+
 def test_an_answer_that_stays_unusable_is_kept_and_paid_for() -> None:
     attempt = Attempt()
     with pytest.raises(UnusableAnswer):
