@@ -119,6 +119,8 @@ class Channel:
             self._change()
 
     async def _tell(self, subscription: Subscription, news: asyncio.Event) -> None:
+        if self._batch is not None:  # its line belongs to the first state, which may be the only one
+            await anext(self._batch.frames(LONGEST_GAP), None)
         pause, due = 0.0, time.monotonic()
         while not subscription.is_closed:
             news.clear()
