@@ -261,20 +261,22 @@ def test_onlookers_of_a_batch_see_its_documents_fetched_and_read_to_the_end(thre
         web_server(slowly) as web,
         running_server(thresher, **by_model(model, **LOOPBACK, FETCH_WORKERS="2")) as server,
     ):
-        batch_id = begun(server, urls=[f"{web.address}/{number}.xml" for number in range(8)])["batch_id"]
+        urls = [f"{web.address}/nothing", *(f"{web.address}/{number}.xml" for number in range(8))]
+        batch_id = begun(server, urls=urls)["batch_id"]
         address = f"{server.websocket_address}/ws/batch/{batch_id}/progress"
         with connect(address, proxy=None) as connection:
             states, code = until_closed(connection)
         assert code == 1000
-        assert {state["documents"]["total"] for state in states} == {8}
+        assert {state["documents"]["total"] for state in states} == {9}
         numbers = [state["number"] for state in states]
         assert numbers == sorted(set(numbers))
         assert [state["event"] for state in states] == [*["progress"] * (len(states) - 1), "finished"]
         assert (states[-1]["documents"]["succeeded"], states[-1]["facts"]) == (8, 16)
+        assert states[-1]["line"] == f"Batch {batch_id}: 9 of 9 documents, 1 failed"
         assert states[0]["documents"]["succeeded"] < 8
-        run_id = documents_of(server, batch_id)[0]["run_id"]
+        run_id = documents_of(server, batch_id)[1]["run_id"]
         with looking_on(server, run_id) as connection:
             (end,), _ = until_closed(connection)
-        assert end["batch"].startswith(f"Batch {batch_id}: 8 of 8 documents")
+        assert end["batch"] == states[-1]["line"]
         with pytest.raises(InvalidStatus), connect(f"{address}?workspace=other", proxy=None):
             pass

@@ -33,11 +33,11 @@ from thresher.api.schemas.problems import ProblemDetails
 from thresher.bootstrap import Service
 from thresher.operations.access import Doorkeeper
 from thresher.operations.background import Background
-from thresher.operations.batches import batch_of_run
 from thresher.operations.defects import Defects
 from thresher.operations.moments import RunMoment
 from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.tickets import Tickets
+from thresher.persistence.repositories.batches import batch_of_run
 
 # A new noun is a file in routes/ and a line here.
 ROUTERS = (
@@ -87,7 +87,7 @@ def create_app(service: Service, *, is_public: bool = False) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(service, is_public=is_public)
     app.state.readiness = health.readiness_of(service)
     app.state.tickets = Tickets(service, app.state.doorkeeper)
-    app.state.board = Board(service, partial(batch_of_run, service))
+    app.state.board = Board(service, partial(batch_of_run, service.db))
     add_error_handlers(app)
     app.add_middleware(Defects, answer=answer_to_defect)
     for router in ROUTERS:

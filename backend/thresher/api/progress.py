@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,22 +22,19 @@ from thresher.bootstrap import Service
 from thresher.core.errors import NotFound, ThresherError, own_words
 from thresher.core.logging import get_logger
 from thresher.engine.feed import RunState, Subscription
-from thresher.operations import batches
 from thresher.operations.moments import BatchMoment, Moment, numbered
 from thresher.operations.progress import BatchTopic, RunTopic, Topic
-from thresher.persistence.repositories.batches import Batch
 
 log = get_logger(__name__)
 
 SHORTEST_GAP = 0.05  # seconds between two states: 20 a second at most
 LONGEST_GAP = 1.0  # seconds after which a run under way is told anew, though no node of it has ended
-BEGINNING_PAUSE = 0.25  # seconds between two looks at a batch whose documents are being fetched
 KEEP_ALIVE = 15.0  # seconds without an event after which a comment is sent
 RETRY_AFTER = 1000  # milliseconds until a client connects again
 _RESTART, _DEFECT, _NOT_FOUND = 1012, 1011, 4404  # codes to close a WebSocket with (RFC 6455; 4xxx are ours)
 
-BatchOf = Callable[[str], tuple[str, Sequence[str]] | None]
-"""The batch of a run (by its identifier): its name and its runs. May read the database."""
+BatchOf = Callable[[str], str | None]
+"""The batch of a run, both by their identifiers; None: it was begun by itself. May read the database."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class Channel:
             news.clear()
             due = max(due, time.monotonic() - SHORTEST_GAP) + SHORTEST_GAP  # one that is late delays not the next
             try:
-                moment, pause = await self._next(subscription.take())
+                moment, pause = await self._next(subscription)
             except NotFound:
                 raise
             except ThresherError as error:  # the database is away: nobody is sent home for that
@@ -140,14 +137,15 @@ class Channel:
                 await _wait(news, pause)
                 await asyncio.sleep(max(due - time.monotonic(), 0.0))
 
-    async def _next(self, news: Mapping[str, RunState]) -> tuple[Moment, float]:
+    async def _next(self, subscription: Subscription) -> tuple[Moment, float]:
         """The state now, and the seconds after which there is another one even without news."""
-        states = news or self._states()
+        states = subscription.take() or self._states()
         live = self._topic.live(states) if states else None
         is_due = time.monotonic() >= self._look_at
         if live is not None and not (self._topic.is_mixed and is_due):
-            return live, LONGEST_GAP
+            return live, max(self._look_at - time.monotonic(), 0.0) if self._topic.is_mixed else LONGEST_GAP
         looked = await run_in_threadpool(self._topic.look)
+        self._service.feed.follow(subscription, self._topic.run_ids)
         self._look_at = time.monotonic() + self._topic.pause
         if live is not None:
             looked = replace(looked, committed_at=live.committed_at, news_since=live.news_since)
@@ -159,9 +157,19 @@ class Channel:
 
     def _publish(self, moment: Moment) -> None:
         """Numbers are microseconds of the clock, so that they go on after a restart, and on another server."""
-        self._number = max(self._number + 1, time.time_ns() // 1000)
-        self.newest = Frame(numbered(moment, self._number, self._batch.line if self._batch else None))
-        self._change()
+        number = max(self._number + 1, time.time_ns() // 1000)
+        frame = Frame(numbered(moment, number, self._batch.line if self._batch else None))
+        if not self._has_been_told(frame):
+            self._number, self.newest = number, frame
+            self._change()
+
+    def _has_been_told(self, frame: Frame) -> bool:
+        """Whether the last one, which is not old, says the same."""
+        if self.newest is None:
+            return False
+        last, new = self.newest.moment, frame.moment
+        is_old = (new.told_at - last.told_at).total_seconds() >= LONGEST_GAP
+        return not is_old and replace(new, told_at=last.told_at, number=last.number) == last
 
     def _change(self) -> None:
         changed, self._has_changed = self._has_changed, asyncio.Event()
@@ -203,14 +211,14 @@ class Board:
         """The channel of a run, while inside."""
         batch = await run_in_threadpool(self._batch_of, run_id) if self._batch_of else None
         async with AsyncExitStack() as stack:
-            line = await stack.enter_async_context(self.batch(*batch)) if batch else None
+            line = await stack.enter_async_context(self.batch(batch)) if batch else None
             make = lambda: Channel(self._service, RunTopic(self._service, run_id), line)  # noqa: E731 # said once
             yield await stack.enter_async_context(self._opened(("run", run_id), make))
 
     @asynccontextmanager
-    async def batch(self, batch_id: str, run_ids: Sequence[str]) -> AsyncIterator[Channel]:
+    async def batch(self, batch_id: str) -> AsyncIterator[Channel]:
         """The channel of a batch, while inside."""
-        make = lambda: Channel(self._service, BatchTopic(self._service, batch_id, run_ids))  # noqa: E731 # same
+        make = lambda: Channel(self._service, BatchTopic(self._service, batch_id))  # noqa: E731 # same
         async with self._opened(("batch", batch_id), make) as channel:
             yield channel
 
@@ -242,29 +250,6 @@ async def tell(socket: WebSocket, channel: Channel) -> None:
         for task in (sending, hearing):
             task.cancel()
         await asyncio.gather(sending, hearing, return_exceptions=True)
-
-
-async def tell_of_beginning(socket: WebSocket, service: Service, batch: Batch) -> Sequence[str] | None:
-    """Sends the states of a batch until each of its documents has its run; returns these, None where this server stops.
-
-    Whoever works on the documents: the rows are looked at.
-
-    Raises:
-        WebSocketDisconnect: the other side has gone.
-    """
-    told: tuple[object, ...] = ()
-    while not service.feed.is_closed:
-        seen = await run_in_threadpool(batches.look, service, batch)
-        if not seen.unbegun:
-            return seen.run_ids
-        moment = seen.moment
-        state = (moment.documents, moment.nodes, moment.facts)
-        if state != told:
-            told = state
-            await socket.send_text(Frame(numbered(moment, int(moment.told_at.timestamp() * 1_000_000))).text)
-        await asyncio.sleep(BEGINNING_PAUSE)
-    await socket.close(_RESTART)
-    return None
 
 
 async def _send(socket: WebSocket, channel: Channel) -> None:

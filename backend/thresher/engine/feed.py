@@ -157,6 +157,7 @@ class Subscription:
     def __init__(self, lock: Lock, wake: Callable[[], None]) -> None:
         self._lock = lock  # the feed's: protects all below
         self._wake = wake
+        self.run_ids: set[str] = set()  # whose news come here; for the holder of the lock
         self._changed: dict[str, tuple[_Session, float | None]] = {}  # with the oldest commit that was not taken yet
         self._is_closed = False
 
@@ -201,6 +202,7 @@ class ProgressFeed:
     def __init__(self) -> None:
         self._lock = Lock()  # protects all below, and what sessions and subscriptions hold
         self._sessions: dict[str, _Session] = {}
+        self._onlookers: set[Subscription] = set()
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._is_closed = False
 
@@ -241,23 +243,38 @@ class ProgressFeed:
         """
         subscription = Subscription(self._lock, wake)
         with self._lock:
-            for run_id in run_ids:
-                self._subscriptions.setdefault(run_id, []).append(subscription)
-                if (session := self._sessions.get(run_id)) is not None:
-                    subscription.note(run_id, session, None)
+            self._onlookers.add(subscription)
             if self._is_closed:
                 subscription.close()
+        self.follow(subscription, run_ids)
         subscription.call()
         try:
             yield subscription
         finally:
-            self._leave(run_ids, subscription)
+            self._leave(subscription)
+
+    def follow(self, subscription: Subscription, run_ids: Collection[str]) -> None:
+        """Has the news of these runs come to an onlooker, too, as in ``subscribed``; of those it has, nothing changes.
+
+        For an onlooker that has not left, which does not call this twice at a time.
+        """
+        is_news = False
+        with self._lock:
+            for run_id in run_ids:
+                if run_id in subscription.run_ids:
+                    continue
+                subscription.run_ids.add(run_id)
+                self._subscriptions.setdefault(run_id, []).append(subscription)
+                if (session := self._sessions.get(run_id)) is not None:
+                    is_news = subscription.note(run_id, session, None) or is_news
+        if is_news:
+            subscription.call()
 
     def close(self) -> None:
         """Sends all onlookers home."""
         with self._lock:
             self._is_closed = True
-            everyone = {id(one): one for some in self._subscriptions.values() for one in some}.values()
+            everyone = tuple(self._onlookers)
             for subscription in everyone:
                 subscription.close()
         for subscription in everyone:
@@ -284,9 +301,10 @@ class ProgressFeed:
         everyone = self._subscriptions.get(run_id, ())
         return [one for one in everyone if one.note(run_id, session, committed_at)]
 
-    def _leave(self, run_ids: Collection[str], subscription: Subscription) -> None:
+    def _leave(self, subscription: Subscription) -> None:
         with self._lock:
-            for run_id in run_ids:
+            self._onlookers.remove(subscription)
+            for run_id in subscription.run_ids:
                 left = self._subscriptions[run_id]
                 left.remove(subscription)
                 if not left:

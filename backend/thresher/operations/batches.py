@@ -12,8 +12,6 @@ from thresher.core.errors import BadInput, NotFound, StateConflict
 from thresher.engine.work import ENDED, RunRequest, RunStatus
 from thresher.integrations.web import check_address, name_of, normalised
 from thresher.operations import runs
-from thresher.operations.moments import BatchMoment
-from thresher.operations.progress import BatchTopic
 from thresher.operations.run_options import RunOptionsIn
 from thresher.operations.sources import find_source, keep_source
 from thresher.operations.uploads import Part
@@ -46,15 +44,6 @@ class BatchWish:
     name: str | None = None
     template: str | None = None
     max_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLook:
-    """A batch at one moment: its runs, and how many documents are about to get one (they count as pending)."""
-
-    moment: BatchMoment
-    run_ids: Sequence[str]
-    unbegun: int
 
 
 def submit(service: Service, wish: BatchWish) -> Batch:
@@ -191,27 +180,6 @@ def _retried(service: Service, run_id: str, *, cancelled: bool) -> bool:
     except (NotFound, StateConflict):
         return False
     return True
-
-
-def batch_of_run(service: Service, run_id: str) -> tuple[str, Sequence[str]] | None:
-    """The batch of a run and all its runs; None: it was begun by itself."""
-    batch_id = repository.batch_of_run(service.db, run_id)
-    if batch_id is None:
-        return None
-    return batch_id, repository.runs_of_batch(service.db, batch_id, frozenset(RunStatus))
-
-
-def look(service: Service, batch: Batch) -> BatchLook:
-    """How far a batch is by the rows of its runs, and how many of its documents have no run yet."""
-    counts = repository.progress_of_batches(service.db, [batch.batch_id])[batch.batch_id].documents
-    unbegun = counts.waiting + counts.fetching
-    run_ids = repository.runs_of_batch(service.db, batch.batch_id, frozenset(RunStatus))
-    seen = BatchTopic(service, batch.batch_id, run_ids).look()
-    documents = replace(seen.documents, total=seen.documents.total + unbegun, pending=seen.documents.pending + unbegun)
-    moment = replace(seen, documents=documents, line=documents.line(batch.batch_id))
-    if unbegun:
-        moment = replace(moment, event="progress")
-    return BatchLook(moment, run_ids, unbegun)
 
 
 def delete(service: Service, batch: Batch) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from thresher.engine.budget import Budget, Spending
 from thresher.engine.gate import Load
 from thresher.engine.progress import ItemFinished
-from thresher.engine.work import Counts, Fallback, Usage
+from thresher.engine.work import Counts, Fallback, RunStatus, Usage
 from thresher.persistence.repositories.statistics import TimedAttempt
 
 EventName = Literal["progress", "finished"]
@@ -193,7 +193,10 @@ class RunMoment:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The runs of a batch by state; they always add up to ``total``."""
+    """The documents of a batch by the state of their runs; they always add up to ``total``.
+
+    Who has no run yet is pending, who will get none has failed or was cancelled. Duplicates are not counted.
+    """
 
     total: int = 0
     pending: int = 0
@@ -203,6 +206,15 @@ class Documents:
     partial: int = 0
     failed: int = 0
     cancelled: int = 0
+
+    @classmethod
+    def of(cls, counts: Mapping[RunStatus, int]) -> Documents:
+        """Documents of these states."""
+        return cls(sum(counts.values()), **{status.value: count for status, count in counts.items()})
+
+    def __add__(self, other: Documents) -> Documents:
+        """All of both."""
+        return Documents(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def done(self) -> int:

@@ -4,24 +4,19 @@ A topic tells its state in two ways. ``look()`` reads the rows, whichever proces
 ``live(states)`` is made of what the runs of this process tell (``engine.feed``), in memory and at once.
 ``api.progress`` passes both on, by WebSocket and as server-sent events.
 
-Batches: ``BatchTopic(service, batch_id, run_ids)`` follows any number of runs at once. A route that tells it is::
-
-    async with board.batch(batch_id, run_ids) as channel:
-        await tell(socket, channel)
-
-with ``board`` and ``tell`` of ``api.deps`` and ``api.progress``; who asks and whether the batch is theirs is looked at
-before. ``create_app(..., batch_of=...)`` says which batch a run belongs to, so that its own events have the line too.
+The runs of a batch are not known from the start: each of its looks finds those that have begun since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from thresher.bootstrap import Service
-from thresher.core.errors import NotFound
+from thresher.core.jobs import DocumentStatus
 from thresher.engine.feed import DURATIONS_KEPT, ERRORS_KEPT, SLOWEST_KEPT, RunState
 from thresher.engine.work import ENDED, Run, RunStatus, Totals, Usage
 from thresher.operations.looks import Look, Looks
@@ -39,11 +34,19 @@ from thresher.operations.moments import (
     SlowNode,
     rounded,
 )
+from thresher.persistence.repositories.batches import members_of_batch
 from thresher.persistence.repositories.statistics import last_durations, last_failures, slowest_attempts
-from thresher.persistence.repositories.workspace_runs import RunProgress, progress_of, statuses_of
+from thresher.persistence.repositories.workspace_runs import RunProgress, progress_of
 
 MOST_RUNS_SHOWN = 50  # runs under way that the state of a batch shows one by one
 BATCH_PAUSE = 1.0  # seconds between two looks at the rows of a batch
+BEGINNING_PAUSE = 0.25  # the same while documents of it have no run yet
+_AS_RUN = {
+    DocumentStatus.WAITING: RunStatus.PENDING,
+    DocumentStatus.FETCHING: RunStatus.PENDING,
+    DocumentStatus.FAILED: RunStatus.FAILED,
+    DocumentStatus.CANCELLED: RunStatus.CANCELLED,
+}
 
 
 class Topic(Protocol):
@@ -53,7 +56,7 @@ class Topic(Protocol):
 
     @property
     def run_ids(self) -> Collection[str]:
-        """The runs whose news concern it."""
+        """The runs whose news concern it, as far as they are known: a look may find others."""
 
     @property
     def pause(self) -> float:
@@ -184,30 +187,34 @@ class BatchTopic:
 
     is_mixed = True
 
-    def __init__(self, service: Service, batch_id: str, run_ids: Sequence[str]) -> None:
-        self.run_ids = tuple(run_ids)
-        self.pause = BATCH_PAUSE
+    def __init__(self, service: Service, batch_id: str) -> None:
         self._service = service
         self._batch_id = batch_id
-        self._members = {run_id: _Member() for run_id in self.run_ids}
+        self._members: dict[str, _Member] = {}
+        self._others = Documents()
         self._looked = False
+
+    @property
+    def run_ids(self) -> Collection[str]:
+        """The runs that had begun at the last look."""
+        return self._members.keys()
+
+    @property
+    def pause(self) -> float:
+        """Shorter while documents are about to begin: what they tell is heard only when they are known."""
+        return BEGINNING_PAUSE if self._others.pending else BATCH_PAUSE
 
     def look(self) -> BatchMoment:
         """What the rows say now; see ``Topic``."""
         db = self._service.db
-        statuses = statuses_of(db, self.run_ids)
-        if self.run_ids and not statuses:
-            raise NotFound(f"All runs of batch {self._batch_id} were deleted.")
-        to_count = [run_id for run_id, status in statuses.items() if self._may_have_changed(run_id, status)]
+        seen = members_of_batch(db, self._batch_id)
+        to_count = [run_id for run_id, status in seen.runs.items() if self._may_have_changed(run_id, status)]
         progress = progress_of(db, to_count) if to_count else {}
-        for run_id in self.run_ids:
-            if run_id in statuses:
-                member = self._members.setdefault(run_id, _Member())
-                member.status = statuses[run_id]
-                member.progress = progress.get(run_id, member.progress)
-            else:
-                self._members.pop(run_id, None)
-        self._looked = True
+        members = {run_id: self._members.get(run_id) or _Member() for run_id in seen.runs}
+        for run_id, member in members.items():
+            member.status = seen.runs[run_id]
+            member.progress = progress.get(run_id, member.progress)
+        self._members, self._others, self._looked = members, _without_run(seen.others), True
         return self._moment({})
 
     def live(self, states: Mapping[str, RunState]) -> BatchMoment | None:
@@ -228,8 +235,7 @@ class BatchTopic:
 
     def _moment(self, news: Mapping[str, RunState]) -> BatchMoment:
         members = self._members.items()
-        states = [_status(member) for _, member in members]
-        documents = Documents(len(states), **{status.value: states.count(status) for status in RunStatus})
+        documents = Documents.of(Counter(_status(member) for _, member in members)) + self._others
         active = [(run_id, member) for run_id, member in members if member.live or member.status is RunStatus.RUNNING]
         live = [member.live for _, member in active if member.live is not None]
         errors = sorted((one for state in live for one in _failures(state)), key=lambda one: one.at)
@@ -250,6 +256,14 @@ class BatchTopic:
                 for run_id, member in active[:MOST_RUNS_SHOWN]
             ],
         )
+
+
+def _without_run(others: Mapping[DocumentStatus, int]) -> Documents:
+    """Documents that have no run, counted as those that have one: who waits for it is pending."""
+    counts: Counter[RunStatus] = Counter()
+    for status, count in others.items():
+        counts[_AS_RUN[status]] += count
+    return Documents.of(counts)
 
 
 def _told(run: Run, source: Literal["live", "rows"], nodes: Nodes, totals: Totals, elapsed: float) -> RunMoment:

@@ -107,3 +107,33 @@ def test_workers_that_tell_in_another_order_than_they_ended_take_nothing_back() 
     assert state.snapshot is not None
     assert state.snapshot.counts.succeeded == 4
     assert (state.facts, state.news_since, state.committed_at) == (8, 1.0, 4.0)
+
+
+def test_an_onlooker_may_follow_more_runs_as_they_are_found() -> None:
+    feed, woken = ProgressFeed(), []
+    with feed.session("r1") as tell, feed.session("r2") as tell_other:
+        tell_other(started())
+        with feed.subscribed((), lambda: woken.append(1)) as subscription:
+            tell(started())
+            assert subscription.take() == {}
+            woken.clear()
+            feed.follow(subscription, ("r2", "r3"))
+            assert woken == [1]
+            assert list(subscription.take()) == ["r2"], "as it is, though all of it was told before"
+            feed.follow(subscription, ("r2",))
+            assert subscription.take() == {}
+            tell_other(finished(1))
+            assert list(subscription.take()) == ["r2"]
+            with feed.session("r3"):
+                pass
+            assert list(subscription.take()) == ["r3"]
+        tell_other(finished(2))
+        assert subscription.take() == {}, "who has left is told nothing"
+
+
+def test_who_follows_no_run_yet_is_sent_home_too() -> None:
+    feed, woken = ProgressFeed(), []
+    with feed.subscribed((), lambda: woken.append(1)) as subscription:
+        woken.clear()
+        feed.close()
+        assert (subscription.is_closed, woken) == (True, [1])

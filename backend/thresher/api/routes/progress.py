@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
-from starlette.websockets import WebSocketDisconnect
 
-from thresher.api.deps import BatchToWatch, BoardDep, Reader, RunToWatch, ServiceDep, TicketsDep
-from thresher.api.progress import events, tell, tell_of_beginning
+from thresher.api.deps import BatchToWatch, BoardDep, Reader, RunToWatch, TicketsDep
+from thresher.api.progress import events, tell
 from thresher.api.schemas.problems import responses
 from thresher.engine.work import ENDED, Run
 
@@ -96,14 +94,11 @@ at_the_root = APIRouter(tags=["progress"])
 
 
 @at_the_root.websocket("/ws/batch/{batch_id}/progress", name="batch_progress")
-async def follow_batch(socket: WebSocket, batch: BatchToWatch, board: BoardDep, service: ServiceDep) -> None:
-    """A batch by WebSocket: while documents have no run yet by its rows, then as its runs tell."""
+async def follow_batch(socket: WebSocket, batch: BatchToWatch, board: BoardDep) -> None:
+    """A batch by WebSocket: its documents by its rows, its runs as they tell."""
     await socket.accept()
-    with suppress(WebSocketDisconnect, RuntimeError):  # the other side has gone
-        run_ids = await tell_of_beginning(socket, service, batch)
-        if run_ids is not None:
-            async with board.batch(batch.batch_id, run_ids) as channel:
-                await tell(socket, channel)
+    async with board.batch(batch.batch_id) as channel:
+        await tell(socket, channel)
 
 
 def _has_been_told(run: Run, last_event_id: str | None) -> bool:

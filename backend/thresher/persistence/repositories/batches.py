@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ _batch, _document, _run = BATCHES.c, DOCUMENTS.c, RUNS.c
 _ids = SortableIds("b")
 _ENDED = tuple(status.value for status in ENDED)
 _TOGETHER = 50  # runs that are asked something in one transaction: others write, too
+_NOT_READ: Final = (DocumentStatus.DUPLICATE, DocumentStatus.BEGUN)  # BEGUN without a run: that was deleted
 _FREE: Final = {"owner": None, "lease_until": None}
 
 
@@ -129,6 +131,18 @@ class BatchProgress:
 
     documents: DocumentCounts = field(default_factory=DocumentCounts)
     runs: RunProgress = field(default_factory=RunProgress)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMembers:
+    """The documents of a batch at one moment: each counts once, whatever begins meanwhile.
+
+    ``runs``: the state of each run, in the order of the documents; ``others``: documents without one, by how far they
+    are. Duplicates, and documents whose run was deleted, are in neither.
+    """
+
+    runs: Mapping[str, RunStatus]
+    others: Mapping[DocumentStatus, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +519,28 @@ def runs_of_batch(
         query = query.where(condition)
     with db.read() as session:
         return session.scalars(query.order_by(_document.number)).all()
+
+
+def members_of_batch(db: ThreadSafeDatabaseManager, batch_id: str) -> BatchMembers:
+    """What has become of the documents of a batch.
+
+    Raises:
+        NotFound: it was deleted.
+    """
+    query = sa.select(_document.status, _run.id, _run.status).where(_document.batch_id == batch_id)
+    query = query.join_from(DOCUMENTS, RUNS, _run.id == _document.run_id, isouter=True).order_by(_document.number)
+    runs: dict[str, RunStatus] = {}
+    others: Counter[DocumentStatus] = Counter()
+    with db.read() as session:
+        rows = session.execute(query).all()  # one statement: of one moment
+    if not rows:
+        raise NotFound(f"No batch is named {batch_id!r}.")
+    for status, run_id, of_run in rows:
+        if run_id is not None:
+            runs[run_id] = RunStatus(of_run)
+        elif status not in _NOT_READ:
+            others[DocumentStatus(status)] += 1
+    return BatchMembers(runs, others)
 
 
 def batch_of_run(db: ThreadSafeDatabaseManager, run_id: str) -> str | None:

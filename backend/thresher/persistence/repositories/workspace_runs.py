@@ -112,13 +112,6 @@ def _foreign_cursor() -> BadInput:
     return BadInput("This cursor is none of this list: take `next` of the page before.")
 
 
-def statuses_of(db: ThreadSafeDatabaseManager, run_ids: Sequence[str]) -> Mapping[str, RunStatus]:
-    """The states of several runs; those that were deleted are missing."""
-    query = sa.select(_run.id, _run.status).where(_run.id.in_(run_ids))
-    with db.read() as session:
-        return {run_id: RunStatus(status) for run_id, status in session.execute(query)}
-
-
 def progress_of(db: ThreadSafeDatabaseManager, run_ids: Sequence[str]) -> Mapping[str, RunProgress]:
     """How far several runs are."""
     items = sa.select(_item.run_id, _item.status, sa.func.count()).where(_item.run_id.in_(run_ids))
