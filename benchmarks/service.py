@@ -1,4 +1,4 @@
-"""The server: health while 64 workers run, from commit to 50 onlookers, time to 202 for 10 MB."""
+"""The server: health while 64 workers run, from commit to 50 onlookers, time to 202 for 10 MB and for 100 addresses."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ LATENCY = 0.05  # seconds of the model server
 WORKERS = 64
 ONLOOKERS = 50
 UPLOADED = 10 * MEGABYTE
+ADDRESSES = 100
 _ADDRESS = re.compile(r"Thresher serves at (http://\S+)")
 
 
@@ -31,17 +32,18 @@ def measure(scale: Scale) -> list[Row]:
     nodes, size = scale.pick(6_000, 640), scale.pick(UPLOADED, MEGABYTE)
     health: list[list[float]] = []
     onlookers: list[dict[str, Any]] = []
-    idle, busy = [], []
+    idle, busy, batches = [], [], []
     with running_model_server(latency=LATENCY) as model:
         settings = {"OPENAI_BASE_URL": model.base_url, "MAX_PARALLEL_NODES": str(WORKERS), "CACHE_ANSWERS": "false"}
         for _ in range(scale.rounds):
             with folder(**settings) as place, _serving(place) as address:
                 clients = _Clients(place, address)
                 idle += [clients.upload(_document(place.path / f"idle{number}.xml", size)) for number in range(3)]
+                batches += [clients.batch() for _ in range(5)]
                 health.append(clients.health(nodes))
                 onlookers.append(clients.onlookers(nodes))
                 busy.append(clients.upload_while_busy(nodes, size))
-    return [*_latencies(health, onlookers), *_uploads(size, idle, busy)]
+    return [*_latencies(health, onlookers), *_uploads(size, idle, busy), _accepted(batches)]
 
 
 def _latencies(health: Sequence[Sequence[float]], onlookers: Sequence[dict[str, Any]]) -> list[Row]:
@@ -63,6 +65,10 @@ def _uploads(size: int, idle: Sequence[float], busy: Sequence[float]) -> list[Ro
         Row(what, [seconds * 1000 for seconds in idle], "ms", at_most=200),
         Row(f"{what}, while {WORKERS} workers run", [seconds * 1000 for seconds in busy], "ms"),
     ]
+
+
+def _accepted(batches: Sequence[float]) -> Row:
+    return Row(f"{ADDRESSES} addresses in one call, time to 202", [one * 1000 for one in batches], "ms", at_most=500)
 
 
 class _Clients:
@@ -89,6 +95,10 @@ class _Clients:
         answer = self._ask("upload", str(document), "/none")
         self._ask("health", answer["run_id"])
         return float(answer["seconds"])
+
+    def batch(self) -> float:
+        """Seconds until a batch is accepted. Its addresses are private, so that nothing is fetched."""
+        return float(self._ask("batch", str(ADDRESSES))["seconds"])
 
     def upload_while_busy(self, nodes: int, size: int) -> float:
         """The same while a run goes on."""

@@ -1,4 +1,4 @@
-"""Clients of a server, in a process of their own: `service_clients.py ADDRESS health|onlookers|upload ...` prints JSON.
+"""Clients of a server, in a process of their own: `service_clients.py ADDRESS WHAT ...` prints JSON. `KINDS` are below.
 
 Latencies are in seconds.
 """
@@ -81,16 +81,31 @@ def upload(address: str, document: str, path: str) -> dict[str, Any]:
             f"\r\n--{boundary}--\r\n".encode(),
         )
     )
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    connection.connect()
-    began = time.perf_counter()
-    connection.request("POST", "/api/v1/runs/", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
-    answer = connection.getresponse()
-    run, seconds = json.loads(answer.read()), time.perf_counter() - began
-    assert answer.status == 202, run
+    run, seconds = _accepted(address, "/api/v1/runs/", body, f"multipart/form-data; boundary={boundary}")
     return {"seconds": seconds, "run_id": run["run_id"]}
 
 
+def batch(address: str, count: str) -> dict[str, Any]:
+    """The same for a batch of so many addresses."""
+    urls = [f"http://127.0.0.1:9/{number}.xml" for number in range(int(count))]
+    body = json.dumps({"urls": urls, "options": {"paths": ["/none"]}}).encode()
+    found, seconds = _accepted(address, "/api/v1/batch", body, "application/json")
+    return {"seconds": seconds, "batch_id": found["batch_id"]}
+
+
+def _accepted(address: str, path: str, body: bytes, content_type: str) -> tuple[dict[str, Any], float]:
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    connection.connect()
+    began = time.perf_counter()
+    connection.request("POST", path, body, {"Content-Type": content_type})
+    answer = connection.getresponse()
+    found, seconds = json.loads(answer.read()), time.perf_counter() - began
+    assert answer.status == 202, found
+    return found, seconds
+
+
+KINDS = {"health": health, "onlookers": onlookers, "upload": upload, "batch": batch}
+
 if __name__ == "__main__":
     address, what, *more = sys.argv[1:]
-    print(json.dumps({"health": health, "onlookers": onlookers, "upload": upload}[what](address, *more)))
+    print(json.dumps(KINDS[what](address, *more)))

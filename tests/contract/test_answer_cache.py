@@ -172,7 +172,7 @@ def test_where_the_first_fails_the_others_still_get_an_answer(
 
 
 def test_64_equal_subtrees_at_64_workers_are_one_request(database_url: str, tmp_path: Path) -> None:
-    with running_model_server(latency=0.3) as server:
+    with running_model_server(latency=1.0) as server:
         with open_discovery(settings_for(server, database_url)) as discovery:
             report = run_on(discovery, document(tmp_path, *[EQUAL] * 64), ThreadsExecutor(64))
         assert server.stats()["requests"] == 1

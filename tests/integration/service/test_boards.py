@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -163,14 +164,16 @@ def test_a_batch_without_a_run_is_told_and_its_onlookers_are_sent_home(service: 
 
     async def look_on() -> list[BatchMoment]:
         looking = asyncio.create_task(told(Board(service), batch_id))
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2.5)
         service.feed.close()
         return await asyncio.wait_for(looking, 20)
 
     moments = asyncio.run(look_on())
     assert {moment.documents for moment in moments} == {Documents(total=1, pending=1)}
     assert {moment.event for moment in moments} == {"progress"}
-    assert len(moments) <= 3, "looked at often, told where it says something new, or now and then"
+    gaps = [(later.told_at - one.told_at).total_seconds() for one, later in pairwise(moments)]
+    assert gaps, "told now and then"
+    assert min(gaps) >= 1.0, "looked at more often, told where it says something new"
 
 
 def test_onlookers_of_a_batch_that_is_deleted_meanwhile_are_told_that_it_is_gone(service: Service) -> None:
