@@ -117,7 +117,7 @@ class Channel:
 
     async def _tell(self, subscription: Subscription, news: asyncio.Event) -> None:
         if self._batch is not None:  # its line belongs to the first state, which may be the only one
-            await anext(self._batch.frames(LONGEST_GAP), None)
+            await anext(self._batch.frames(), None)
         pause, due = 0.0, time.monotonic()
         while not subscription.is_closed:
             news.clear()

@@ -161,12 +161,13 @@ def retry(service: Service, batch: Batch, *, cancelled: bool) -> tuple[Batch, in
     """
     states = {RunStatus.FAILED, RunStatus.PARTIAL, *((RunStatus.CANCELLED,) if cancelled else ())}
     run_ids = repository.runs_of_batch(service.db, batch.batch_id, states)
-    count = repository.retry_documents(service.db, batch.batch_id, cancelled=cancelled)
-    count += sum(_retried(service, run_id, cancelled=cancelled) for run_id in run_ids)
-    service.bells.batches.set()
+    count = sum(_retried(service, run_id, cancelled=cancelled) for run_id in run_ids)
+    count += repository.retry_documents(service.db, batch.batch_id, cancelled=cancelled, reopen=count > 0)
     if not count:
         raise StateConflict(f"Batch {batch.batch_id} has nothing that has failed.")
-    return repository.get_batch(service.db, batch.batch_id), count
+    reopened = repository.get_batch(service.db, batch.batch_id)
+    service.bells.batches.set()  # last: what is returned is the batch before it goes on
+    return reopened, count
 
 
 def _retried(service: Service, run_id: str, *, cancelled: bool) -> bool:

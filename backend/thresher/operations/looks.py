@@ -64,12 +64,20 @@ class Looks:
             NotFound: it was deleted.
         """
         began = time.monotonic()
-        run = self._store.get_run(self._run_id)  # first: what follows is then not older than the state
+        with self._db.snapshot():
+            look = self._seen(began)
+        if look is not self._last:
+            self.pause = max(LOOK_EVERY, 9 * (time.monotonic() - began))
+            self._last, self._looked_at = look, began
+        return look
+
+    def _seen(self, began: float) -> Look:
+        run = self._store.get_run(self._run_id)
         if self._last is not None and self._is_idle(run, began):
             return self._last
         leases = self._store.leases(self._run_id)
         counts = self._store.counts(self._run_id)
-        look = Look(
+        return Look(
             run=run,
             counts=counts,
             totals=self._store.totals(self._run_id),
@@ -77,9 +85,6 @@ class Looks:
             is_left=run.status is RunStatus.RUNNING and _are_over(leases),
             rate=self._rate(began, counts.finished),
         )
-        self.pause = max(LOOK_EVERY, 9 * (time.monotonic() - began))
-        self._last, self._looked_at = look, began
-        return look
 
     def _is_idle(self, run: Run, now: float) -> bool:
         """Whether nobody works on the run, and nobody has since it was looked at as a whole a short while ago."""

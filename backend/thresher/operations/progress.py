@@ -207,9 +207,10 @@ class BatchTopic:
     def look(self) -> BatchMoment:
         """What the rows say now; see ``Topic``."""
         db = self._service.db
-        seen = members_of_batch(db, self._batch_id)
-        to_count = [run_id for run_id, status in seen.runs.items() if self._may_have_changed(run_id, status)]
-        progress = progress_of(db, to_count) if to_count else {}
+        with db.snapshot():
+            seen = members_of_batch(db, self._batch_id)
+            to_count = [run_id for run_id, status in seen.runs.items() if self._may_have_changed(run_id, status)]
+            progress = progress_of(db, to_count) if to_count else {}
         members = {run_id: self._members.get(run_id) or _Member() for run_id in seen.runs}
         for run_id, member in members.items():
             member.status = seen.runs[run_id]

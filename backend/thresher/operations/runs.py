@@ -57,9 +57,9 @@ def submit(service: Service, source: Source, options: RunOptions, name: str | No
     """
     check_channels(service.db, source.workspace, options.notify)
     new = announced(service, source, options, name)
-    run_id = create_run_to_tell_of(service.db, service.store, new, options.notify)
-    service.host.wake()
-    return service.store.get_run(run_id)
+    run = service.store.get_run(create_run_to_tell_of(service.db, service.store, new, options.notify))
+    service.host.wake()  # last: what is returned is the run as it was queued
+    return run
 
 
 def announced(service: Service, source: Source, options: RunOptions, name: str | None = None) -> NewRun:
@@ -199,8 +199,9 @@ def _take_back_lost(service: Service, run: Run) -> None:
 
 
 def _queue(service: Service, run_id: str) -> Run:
-    reopen_batch_of(service.db, run_id)
     tell_again_of_run(service.db, run_id)
     service.queue.add(run_id)
-    service.host.wake()
-    return service.store.get_run(run_id)
+    reopen_batch_of(service.db, run_id)  # now that it is open: before, the batch would be found ended once more
+    run = service.store.get_run(run_id)
+    service.host.wake()  # last: what is returned is the run as it was queued
+    return run

@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import local
 from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
@@ -39,6 +40,8 @@ _ACCESS = "thresher_access"
 _IN_MEMORY = "thresher_in_memory"
 WRITE_ACCESS: Mapping[str, Any] = {_ACCESS: "write"}
 READ_ACCESS: Mapping[str, Any] = {_ACCESS: "read", "postgresql_readonly": True}
+# PostgreSQL would see another state with each statement of a transaction; SQLite never does.
+_SNAPSHOTS: Mapping[str, Mapping[str, Any]] = {"postgresql": {"isolation_level": "REPEATABLE READ"}}
 
 
 def create_engine(url: str, *, busy_timeout: float = 30.0, connect_timeout: float = 10.0) -> sa.Engine:
@@ -90,10 +93,11 @@ class ThreadSafeDatabaseManager:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._reader = engine.execution_options(**READ_ACCESS)
-        self._lookups = Lookups(self._reader)
+        self._reader = engine.execution_options(**READ_ACCESS, **_SNAPSHOTS.get(engine.dialect.name, {}))
+        self._lookups = Lookups(engine.execution_options(**READ_ACCESS))  # one statement each: no snapshot
         self._group_commit = GroupCommit(engine.execution_options(**WRITE_ACCESS), self._flush_open_session)
         self._open_session: Session | None = None  # of the unit that is running; protected by the group's mutex
+        self._snapshot = local()  # .session: of the thread's block, see snapshot()
         self._sessions = scoped_session(sessionmaker(engine, class_=_ThreadSession, expire_on_commit=False))
 
     def get_session(self) -> Session:
@@ -154,6 +158,9 @@ class ThreadSafeDatabaseManager:
             DatabaseUnavailable, StorageFailed: the database cannot be read.
             BadInput: it was asked for a value that it cannot hold, see ``unusable_value``.
         """
+        if (outer := getattr(self._snapshot, "session", None)) is not None:
+            yield outer
+            return
         try:
             with Session(self._reader, expire_on_commit=False) as session:
                 yield session
@@ -162,6 +169,21 @@ class ThreadSafeDatabaseManager:
             if failure is None:
                 raise
             raise failure from error
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Whatever this thread reads in the block by ``read`` is of one moment. Not for what streams rows.
+
+        Raises:
+            DatabaseUnavailable, StorageFailed, BadInput: as ``read``.
+        """
+        with self.read() as session:
+            outer = getattr(self._snapshot, "session", None)
+            self._snapshot.session = session
+            try:
+                yield
+            finally:
+                self._snapshot.session = outer
 
     def look_up(self, lookup: LookUp, key: str) -> str | None:
         """One look-up by one prepared statement: costs a tenth of ``read``.

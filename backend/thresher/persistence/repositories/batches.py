@@ -473,10 +473,10 @@ def resume_batch(db: ThreadSafeDatabaseManager, batch_id: str) -> None:
     _with_each(db, runs_of_batch(db, batch_id, frozenset(RunStatus) - ENDED, stopped), resume)
 
 
-def retry_documents(db: ThreadSafeDatabaseManager, batch_id: str, *, cancelled: bool) -> int:
+def retry_documents(db: ThreadSafeDatabaseManager, batch_id: str, *, cancelled: bool, reopen: bool = False) -> int:
     """Has documents without a run fetched again that have failed (and cancelled ones); the batch is open again.
 
-    Returns how many there are.
+    Returns how many there are. Where there are none nothing is changed, unless ``reopen`` says that runs go on.
     """
     states = [DocumentStatus.FAILED.value, *((DocumentStatus.CANCELLED.value,) if cancelled else ())]
     chosen = (_document.batch_id == batch_id) & _document.status.in_(states)
@@ -484,10 +484,12 @@ def retry_documents(db: ThreadSafeDatabaseManager, batch_id: str, *, cancelled: 
 
     def write(session: Session) -> int:
         connection = session.connection()
-        reopened = BATCHES.update().where(_batch.id == batch_id).values(requested=None, finished_at=None)
-        connection.execute(reopened)
-        tell_again(session, datetime.now(UTC), Subject(batch_id=batch_id))
-        return connection.execute(DOCUMENTS.update().where(chosen).values(fresh)).rowcount
+        count = connection.execute(DOCUMENTS.update().where(chosen).values(fresh)).rowcount
+        if count or reopen:
+            reopened = BATCHES.update().where(_batch.id == batch_id).values(requested=None, finished_at=None)
+            connection.execute(reopened)
+            tell_again(session, datetime.now(UTC), Subject(batch_id=batch_id))
+        return count
 
     return db.write_with_lock(write)
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from thresher.core.errors import BadInput, NotFound, StateConflict
-from thresher.engine.work import Counts, Run, RunStatus
+from thresher.engine.work import ENDED, Counts, Run, RunStatus
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.statements import ITEMS, NODE_FACTS, RUNS
 from thresher.persistence.repositories.store import run_of
@@ -127,6 +127,8 @@ def progress_of(db: ThreadSafeDatabaseManager, run_ids: Sequence[str]) -> Mappin
 def delete_run(db: ThreadSafeDatabaseManager, run_id: str) -> None:
     """Deletes a run that nobody works on: its items, attempts and facts.
 
+    One that has ended is worked on by nobody, though the one who did may not have taken it out of the queue yet.
+
     Raises:
         NotFound: no run has this identifier.
         StateConflict: somebody works on it.
@@ -139,7 +141,8 @@ def delete_run(db: ThreadSafeDatabaseManager, run_id: str) -> None:
         status = connection.execute(query).scalar_one_or_none()
         if status is None:
             raise NotFound(f"No run is named {run_id!r}.")
-        if status == RunStatus.RUNNING.value or connection.execute(in_hand).first() is not None:
+        is_queued = RunStatus(status) not in ENDED and connection.execute(in_hand).first() is not None
+        if status == RunStatus.RUNNING or is_queued:
             raise StateConflict(f"Run {run_id} is being worked on: pause or cancel it, then delete it.")
         connection.execute(RUNS.delete().where(_run.id == run_id))
 
