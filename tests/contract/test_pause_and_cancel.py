@@ -111,8 +111,8 @@ def test_who_has_not_written_since_the_request_asks_before_the_next_item(db: Thr
 class CancelledWhileTakenUp(SqlStore):
     """Somebody cancels a run that nobody works on yet, just as somebody begins to."""
 
-    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
-        found = super().recover(run_id, is_dead, max_losses)
+    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int, *, but: str = "") -> int:
+        found = super().recover(run_id, is_dead, max_losses, but=but)
         super().request(run_id, RunRequest.CANCEL)
         return found
 

@@ -129,8 +129,10 @@ def test_documents_are_fetched_from_their_addresses(thresher_on: Thresher) -> No
         web.answer = lambda request: (200, {}, message(len(request.path)))
         answer = server.client.post(f"{BATCH}/{batch['batch_id']}/retry", json={}).json()
         assert (answer["retried"], answer["batch"]["finished_at"]) == (3, None)
-        assert until_ended(server, batch["batch_id"])["status"] == "succeeded"
+        ended = until_ended(server, batch["batch_id"])
+        assert ended["status"] == "succeeded"
         assert server.client.post(f"{BATCH}/{batch['batch_id']}/retry", json={}).status_code == 409
+        assert server.client.get(f"{BATCH}/{batch['batch_id']}/status").json() == ended, "it has not been opened again"
 
 
 def test_private_addresses_are_refused_also_behind_a_redirect(thresher: Thresher) -> None:

@@ -33,7 +33,7 @@ class RunControl:
         self.reason: str | None = None
         self.request: RunRequest | None = None
         self.error: BaseException | None = None
-        self._lock = Lock()  # protects error: the first one stays
+        self._lock = Lock()  # protects error, of which the first one stays, and request
         self._wake: SimpleQueue[None] = SimpleQueue()  # put() is safe inside a signal handler, a Condition is not
 
     def stop(self, reason: str) -> None:
@@ -44,10 +44,11 @@ class RunControl:
         self.wake()
 
     def heed(self, request: RunRequest | None) -> None:
-        """Stops the run where it is asked to pause or to cancel; a later request takes the place of an earlier."""
-        if request is None or request is self.request:
-            return
-        self.request = request
+        """Stops the run where it is asked to pause or to cancel; what is cancelled does not come to a pause again."""
+        with self._lock:
+            if request is None or self.request in (request, RunRequest.CANCEL):
+                return
+            self.request = request
         self.stop(f"asked to {request}")
 
     def fail(self, error: BaseException) -> None:

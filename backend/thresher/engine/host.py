@@ -76,7 +76,7 @@ class RunHost:
         self._control = RunControl()  # of the host itself
         self._lock = Lock()  # protects _sessions
         self._sessions: dict[str, _Session] = {}
-        self._renewed = time.monotonic()
+        self._renewed = time.time()
         self._thread = Thread(target=self._supervise, name="thresher-host", daemon=True)
         self._is_done = Event()
 
@@ -124,12 +124,12 @@ class RunHost:
 
     def _look(self) -> None:
         """One look at the queue: keeps what is in hand, frees what the dead have left, takes what there is room for."""
-        if time.monotonic() - self._renewed > self.options.lease / 4:
-            self._queue.renew(self._owner, self.options.lease)
-            self._renewed = time.monotonic()
+        if abs(time.time() - self._renewed) > self.options.lease / 4:  # also when the machine was suspended
+            self._queue.renew(self._owner, self.options.lease, self.in_hand)
+            self._renewed = time.time()
         self._queue.recover(is_dead)
         while not self._control.stopping.is_set():
-            taken = self._queue.take(self._owner, self.options.lease, self._full())
+            taken = self._queue.take(self._owner, self.options.lease, self._full(), self.in_hand)
             if taken is None:
                 return
             self._begin(taken)

@@ -248,9 +248,10 @@ class Store(ShareStore, Protocol):
         Returns how many items it holds.
         """
 
-    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
+    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int, *, but: str = "") -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
+        Those of the owner ``but`` stay with it: who asks for it itself is alive, however late it renews its leases.
         Each whose work may have begun gets an attempt row LOST and one loss more. At the ``max_losses``-th it is dead
         with class ``WorkerLost``, if its work is known to have begun.
         What lost owners held of the run's budget counts as spent: their requests may have been billed.
@@ -278,15 +279,18 @@ class QueuedRun:
 class RunQueue(Protocol):
     """The runs that servers are to work on, shared by all of them. Every method is one transaction."""
 
-    def take(self, owner: str, lease: float, full: Collection[Priority]) -> QueuedRun | None:
+    def take(self, owner: str, lease: float, full: Collection[Priority], in_hand: Collection[str]) -> QueuedRun | None:
         """Leases the next run to ``owner`` for ``lease`` seconds: by priority, then as they were queued.
 
-        Not one of the priorities in ``full``, none that is asked to pause or to cancel, never one that is leased.
-        None where there is no such run.
+        Not one of the priorities in ``full``, none that is asked to pause or to cancel, never one that is leased, and
+        none that the owner has ``in_hand``, though its lease be over. None where there is no such run.
         """
 
-    def renew(self, owner: str, lease: float) -> int:
-        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+    def renew(self, owner: str, lease: float, in_hand: Collection[str]) -> int:
+        """Extends the leases of ``owner`` on these runs to ``lease`` seconds from now; returns how many there are.
+
+        Another one that is leased to it was taken without its knowledge (the answer was lost), and is free in time.
+        """
 
     def recover(self, is_dead: Callable[[str], bool]) -> None:
         """Frees the runs of owners that are dead, and removes those free ones of which nothing is to be done."""

@@ -436,10 +436,9 @@ class _Session:
     def _look_before_the_next(self) -> None:
         """Whoever writes the end of an attempt learns what the run is asked to do; who has left that for later asks.
 
-        Before every other item is enough: of what a run is asked to do, a thread hears before its next but one. The
-        second is the first to be asked before, as the first may have waited since the last writing.
+        So a thread begins one item at most after the run was asked: the one it has looked, or written, before.
         """
-        if len(self._of_thread.left.completions) % 2 == 1:
+        if self._of_thread.left.completions:
             with suppress(DatabaseUnavailable):  # which is met by what is written next
                 self._control.heed(self._store.asked(self._run.run_id))
 
@@ -580,7 +579,7 @@ class _Session:
 
     def _recover(self) -> None:
         self._last_recovery = time.monotonic()
-        found = self._store.recover(self._run.run_id, is_dead, self._options.max_losses)
+        found = self._store.recover(self._run.run_id, is_dead, self._options.max_losses, but=self._owner)
         if found:
             log.info("items taken back", items=found)
 

@@ -55,9 +55,9 @@ class Hedge:
     """
 
     def __init__(self, percentile: float = 0.95) -> None:
-        self.sent = 0  # second requests
         self._percentile = percentile
         self._lock = Lock()  # protects all below
+        self.sent = 0  # second requests
         self._latencies: deque[float] = deque(maxlen=SAMPLES_KEPT)
 
     def send(self, ask: Ask) -> ModelReply:
@@ -76,13 +76,18 @@ class Hedge:
         return self._answered(first, race)
 
     def _raced(self, race: _Race, ask: Ask) -> ModelReply:
-        race.start(ask, waits=False)
+        race.start(lambda begin, waits: ask(lambda: self._second_begins(begin), waits), waits=False)
         first = race.came.get()
         other = None if isinstance(first, ModelReply) else race.came.get()
         if isinstance(first, NoPermit) or isinstance(other, NoPermit):  # it was one request after all
             return self._answered(other if isinstance(first, NoPermit) else first, race)
-        self.sent += 1
         return self._answered(other if isinstance(other, ModelReply) else first, race)
+
+    def _second_begins(self, begin: Callable[[], None]) -> None:
+        """It has its permit, whatever has become of the first meanwhile."""
+        with self._lock:
+            self.sent += 1
+        begin()
 
     def _answered(self, came: ModelReply | Exception | None, race: _Race) -> ModelReply:
         if not isinstance(came, ModelReply):

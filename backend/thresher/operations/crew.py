@@ -65,7 +65,7 @@ class Crew(Generic[J]):
         self._owner = this_process()
         self._pool = ThreadPoolExecutor(options.at_once, thread_name_prefix=f"thresher-{options.name}")
         self._in_hand: set[Future[None]] = set()  # of the loop's own thread
-        self._renewed = time.monotonic()
+        self._renewed = time.time()
         self._loop = Loop(options.name, self._look, LOOK_EVERY, options.bell)
 
     def start(self) -> None:
@@ -84,9 +84,9 @@ class Crew(Generic[J]):
 
     def _look(self) -> None:
         lease = self._options.lease
-        if time.monotonic() - self._renewed > lease / 4:
+        if abs(time.time() - self._renewed) > lease / 4:  # also when the machine was suspended
             self._jobs.renew(self._owner, lease)
-            self._renewed = time.monotonic()
+            self._renewed = time.time()
         self._jobs.recover(is_dead)
         self._jobs.look_around()
         self._in_hand = {future for future in self._in_hand if not future.done()}

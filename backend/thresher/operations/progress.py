@@ -170,16 +170,24 @@ class _Member:
     @property
     def nodes(self) -> Nodes:
         """Its nodes now."""
-        if self.live is None or self.live.snapshot is None:
+        live = self._newer_than_rows
+        if live is None or live.snapshot is None:
             return Nodes.of(self.progress.counts)
-        return Nodes.of(self.live.snapshot.counts, self.live.background.in_hand())
+        return Nodes.of(live.snapshot.counts, live.background.in_hand())
 
     @property
     def facts(self) -> int:
         """Its facts now."""
-        if self.live is None or self.live.snapshot is None:
-            return self.progress.facts
-        return self.live.background.facts + self.live.facts
+        live = self._newer_than_rows
+        return self.progress.facts if live is None else live.background.facts + live.facts
+
+    @property
+    def _newer_than_rows(self) -> RunState | None:
+        """What it has told, where the rows do not know more: they change a moment before it is told."""
+        live = self.live
+        if live is None or live.snapshot is None or live.snapshot.counts.finished < self.progress.counts.finished:
+            return None
+        return live
 
 
 class BatchTopic:

@@ -136,6 +136,39 @@ print(db.engine.url.database)
     assert not Path(answer[1]).parent.exists()
 
 
+def test_what_is_read_together_is_of_one_moment(database_url: str) -> None:
+    """In one transaction, and in several reads of a snapshot; what is read after it is new."""
+    db = ThreadSafeDatabaseManager(create_engine(database_url))
+    with db.transaction() as session:
+        session.execute(sa.text("CREATE TABLE counters (n INTEGER)"))
+        session.execute(sa.text("INSERT INTO counters VALUES (1)"))
+
+    def seen() -> int:
+        with db.read() as session:
+            return int(session.scalar(sa.text("SELECT n FROM counters")) or 0)
+
+    def add_one() -> None:
+        with ThreadPoolExecutor(1) as elsewhere:
+            elsewhere.submit(
+                db.write_with_lock, lambda session: session.execute(sa.text("UPDATE counters SET n = n + 1")) and None
+            ).result(30)
+
+    with db.read() as session:
+        first = session.scalar(sa.text("SELECT n FROM counters"))
+        add_one()
+        assert session.scalar(sa.text("SELECT n FROM counters")) == first == 1
+    with db.snapshot():
+        assert seen() == 2
+        add_one()
+        with db.snapshot():
+            assert seen() == 2
+        assert seen() == 2
+        with ThreadPoolExecutor(1) as elsewhere:
+            assert elsewhere.submit(seen).result(30) == 3, "of this thread only"
+    assert seen() == 3
+    db.close()
+
+
 def test_a_connection_given_back_after_the_end_is_closed(database_url: str) -> None:
     db = ThreadSafeDatabaseManager(create_engine(database_url))
     with db.read() as late:

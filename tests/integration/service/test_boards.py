@@ -15,6 +15,9 @@ import pytest
 from thresher.api.progress import Board, Frame
 from thresher.bootstrap import Service, open_service
 from thresher.core.config import Settings
+from thresher.engine.feed import Background, RunState
+from thresher.engine.progress import Snapshot
+from thresher.engine.work import Counts
 from thresher.operations import batches
 from thresher.operations.batch_documents import document_crew
 from thresher.operations.batches import BatchWish
@@ -156,6 +159,21 @@ def test_each_document_counts_once_at_every_moment_while_they_begin(service: Ser
             seen.append(topic.look())
     assert {moment.documents.total for moment in seen} == {40}
     assert seen[-1].documents.succeeded == 40
+
+
+def test_what_a_run_tells_later_than_its_rows_takes_nothing_back(service: Service) -> None:
+    """A node's end is committed a moment before it is told: a look in between knows more."""
+    batch_id = begun(service, [kept(service, "1.xml", document(1))])
+    with at_work(service):
+        asyncio.run(told(Board(service), batch_id))
+    topic = BatchTopic(service, batch_id)
+    seen = topic.look()
+    (run_id,) = topic.run_ids
+    late = RunState(Background(), snapshot=Snapshot(Counts(pending=1, succeeded=5), planning_complete=True), facts=5)
+    assert topic.live({run_id: late}) is None, "it has begun: the rows are looked at"
+    again = topic.live({run_id: late})
+    assert again is not None
+    assert (again.nodes.finished, again.facts) == (seen.nodes.finished, seen.facts) == (6, 6)
 
 
 def test_a_batch_without_a_run_is_told_and_its_onlookers_are_sent_home(service: Service) -> None:

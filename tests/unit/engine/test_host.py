@@ -31,7 +31,9 @@ class ListedQueue:
         self.removed: list[str] = []
         self.failures: list[Exception] = []
 
-    def take(self, _owner: str, _lease: float, full: Collection[Priority]) -> QueuedRun | None:
+    def take(
+        self, _owner: str, _lease: float, full: Collection[Priority], _in_hand: Collection[str]
+    ) -> QueuedRun | None:
         with self.changed:
             if self.failures:
                 raise self.failures.pop()
@@ -43,7 +45,7 @@ class ListedQueue:
             self.changed.notify_all()
             return free[0]
 
-    def renew(self, _owner: str, _lease: float) -> int:
+    def renew(self, _owner: str, _lease: float, _in_hand: Collection[str]) -> int:
         return 0
 
     def recover(self, _is_dead: Callable[[str], bool]) -> None:

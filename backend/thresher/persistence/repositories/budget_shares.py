@@ -100,10 +100,14 @@ def close_share(session: Session, run_id: str, owner: str, spent: int) -> None:
     _settle(session, run_id)
 
 
-def close_lost(session: Session, run_id: str, dead: Sequence[str], now: datetime) -> None:
-    """Closes the shares of dead owners, and those whose lease has expired: all that they held counts as spent."""
+def close_lost(session: Session, run_id: str, dead: Sequence[str], now: datetime, *, but: str = "") -> None:
+    """Closes the shares of dead owners, and those whose lease has expired, ``but`` not that of one who is alive.
+
+    All that they held counts as spent.
+    """
     _locked_budget(session, run_id)
-    is_lost = _share.lease_until.is_not(None) & ((_share.lease_until <= now) | _share.owner.in_(dead))
+    is_over = (_share.lease_until <= now) | _share.owner.in_(dead)
+    is_lost = _share.lease_until.is_not(None) & (_share.owner != but) & is_over
     close = SHARES.update().where(_share.run_id == run_id, is_lost)
     values = {"spent": _share.spent + _share.held, "held": 0, "lease_until": None}
     if session.connection().execute(close.values(values)).rowcount:

@@ -30,14 +30,15 @@ class SqlRunQueue:
         self._db = db
         self._clock = clock
 
-    def take(self, owner: str, lease: float, full: Collection[Priority]) -> QueuedRun | None:
+    def take(self, owner: str, lease: float, full: Collection[Priority], in_hand: Collection[str]) -> QueuedRun | None:
         """Leases the next run to ``owner`` for ``lease`` seconds; None where there is none to take."""
         now = self._clock()
         free = sa.or_(_queued.owner.is_(None), _queued.lease_until <= now)
         next_one = (
             sa.select(_queued.run_id, _run.priority, _queued.queued_at)
             .join_from(QUEUE, RUNS, _run.id == _queued.run_id)
-            .where(free, _run.requested.is_(None), _run.priority.not_in([int(priority) for priority in full]))
+            .where(free, _queued.run_id.not_in(in_hand))
+            .where(_run.requested.is_(None), _run.priority.not_in([int(priority) for priority in full]))
             .order_by(_run.priority, _queued.queued_at, _queued.run_id)
             .limit(1)
         )
@@ -60,10 +61,11 @@ class SqlRunQueue:
         with self._db.read() as session:
             return session.execute(sa.select(_queued.run_id).where(_queued.run_id == run_id)).first() is not None
 
-    def renew(self, owner: str, lease: float) -> int:
-        """Extends all leases of ``owner`` to ``lease`` seconds from now; returns how many there are."""
+    def renew(self, owner: str, lease: float, in_hand: Collection[str]) -> int:
+        """Extends the leases of ``owner`` on these runs to ``lease`` seconds from now; returns how many there are."""
         until = self._clock() + timedelta(seconds=lease)
-        renewed = QUEUE.update().where(_queued.owner == owner).values(lease_until=until)
+        mine = (_queued.owner == owner) & _queued.run_id.in_(in_hand)
+        renewed = QUEUE.update().where(mine).values(lease_until=until)
         return self._db.write_with_lock(lambda session: session.connection().execute(renewed).rowcount)
 
     def recover(self, is_dead: Callable[[str], bool]) -> None:

@@ -505,15 +505,16 @@ class SqlStore:
             lambda session: session.connection().execute(sql.RENEW, parameters).rowcount,
         )
 
-    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int) -> int:
+    def recover(self, run_id: str, is_dead: Callable[[str], bool], max_losses: int, *, but: str = "") -> int:
         """Puts items back to pending whose lease has expired or whose owner ``is_dead``; returns how many.
 
         Each that may have been begun gets an attempt LOST. An item whose work had begun when it was lost for the
         ``max_losses``-th time is dead with class ``WorkerLost``, and is not counted. An item that was lost before and
         only waited this time (no ``begin``) is as if it had not been claimed. ``is_dead`` is called outside of any
-        transaction. What such an owner held of the run's budget counts as spent.
+        transaction. What such an owner held of the run's budget counts as spent. Of ``but`` nothing is lost.
         """
-        running = (ItemRow.run_id == run_id) & (ItemRow.status == ItemStatus.RUNNING.value)
+        of_others = (ItemRow.run_id == run_id) & (ItemRow.lease_owner != but)
+        running = of_others & (ItemRow.status == ItemStatus.RUNNING.value)
         with self._db.read() as session:
             owners = session.scalars(sa.select(ItemRow.lease_owner).where(running).distinct()).all()
             sharing = budget_shares.owners(session, run_id)
@@ -532,7 +533,7 @@ class SqlStore:
         found = self._db.write_with_lock(put_back)
         if sharing:  # after the items: what was lost with them is written to their attempts
             with self._db.transaction() as session:
-                budget_shares.close_lost(session, run_id, dead, now)
+                budget_shares.close_lost(session, run_id, dead, now, but=but)
         return found
 
     def _finish_groups(self, connection: sa.Connection, groups: Sequence[Sequence[Completion]]) -> list[Sequence[bool]]:
