@@ -122,6 +122,13 @@ class Bench:
         executor = self.make_executor()
         return self.store.create_run(NewRun("plain", {"name": "plain"}, {}, executor.mode, "a test"))
 
+    def planned_run(self, count: int) -> Run:
+        """A run of so many items, all of which are known before any work begins."""
+        run = self.new_run()
+        self.store.add_items(run.run_id, numbered(count), planned=count)
+        self.store.finish_planning(run.run_id, {})
+        return run
+
     def run(
         self,
         workflow: Plain,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -171,26 +172,42 @@ def test_where_the_first_fails_the_others_still_get_an_answer(
     assert stats["requests"] == failed + 1
 
 
+def until_in_hand(discovery: Discovery, items: int) -> None:
+    deadline = time.monotonic() + 60
+    while discovery.runner.in_hand != items:
+        assert time.monotonic() < deadline, f"{discovery.runner.in_hand} in hand, not {items}"
+        time.sleep(0.01)
+
+
 def test_64_equal_subtrees_at_64_workers_are_one_request(database_url: str, tmp_path: Path) -> None:
-    with running_model_server(latency=1.0) as server:
+    with running_model_server() as server:
         with open_discovery(settings_for(server, database_url)) as discovery:
+            complete = discovery.client.complete
+
+            def complete_for_all(request: ModelRequest) -> ModelReply:
+                until_in_hand(discovery, 64)
+                return complete(request)
+
+            discovery.client.complete = complete_for_all  # type: ignore[method-assign]
             report = run_on(discovery, document(tmp_path, *[EQUAL] * 64), ThreadsExecutor(64))
         assert server.stats()["requests"] == 1
     assert (report.usage.requests, report.usage.cache_hits, report.counts.succeeded) == (1, 63, 64)
-    assert report.peak_concurrency > 32
+    assert report.peak_concurrency == 64
 
 
 def test_a_stop_ends_the_wait_and_keeps_what_was_paid(sqlite_url: str, tmp_path: Path) -> None:
     """Those who wait are pending again at once; the one answer that was under way is kept for them."""
     control = RunControl()
-    with running_model_server(latency=0.8) as server:
+    with running_model_server() as server:
         settings, file = settings_for(server, sqlite_url), document(tmp_path, *[EQUAL] * 8)
         with open_discovery(settings) as discovery:
             client = discovery.client
             complete = client.complete
 
             def stop_when_asked(request: ModelRequest) -> ModelReply:
+                until_in_hand(discovery, 8)
                 control.stop("a test")
+                until_in_hand(discovery, 1)
                 return complete(request)
 
             client.complete = stop_when_asked  # type: ignore[method-assign]

@@ -31,6 +31,7 @@ from thresher.engine.runner import Runner, RunnerOptions
 from thresher.engine.work import AttemptStatus, Claim, ItemSpec, ItemStatus, Outcome, Run, RunStatus, Usage
 from thresher.persistence.database import ThreadSafeDatabaseManager
 from thresher.persistence.repositories.items import attempts_of, dead_letters, stream_items
+from thresher.persistence.repositories.store import SqlStore
 
 
 def succeed(claim: Claim, _context: AttemptContext) -> Outcome:
@@ -165,6 +166,8 @@ def test_a_stopped_run_is_paused_and_goes_on_without_repeating_anything(bench: B
     def stop_in_the_middle(claim: Claim, _context: AttemptContext) -> Outcome:
         if claim.key == "item-5":
             control.stop("interrupted")
+        if claim.position[0] > 5:
+            assert control.stopping.wait(30)
         return Outcome()
 
     run = bench.new_run()
@@ -403,7 +406,7 @@ class StaysAlone(Alone):
 
 def test_the_time_left_is_told_for_those_who_work(db: ThreadSafeDatabaseManager) -> None:
     bench = Bench(db, lambda: ThreadsExecutor(4, crew=StaysAlone()))
-    bench.run(Plain(numbered(60), lambda _claim, _context: Outcome()))
+    bench.run(Plain(numbered(60), lambda _claim, _context: Outcome()), bench.planned_run(60))
     ended = [event for event in bench.events if isinstance(event, ItemFinished)]
     last = next(event for event in ended if event.snapshot.counts.open == 10)
     mean = sum(event.duration for event in ended[:50]) / 50
@@ -429,16 +432,24 @@ def test_others_work_soon_where_one_that_worked_alone_waits_untold(db: ThreadSaf
 
 
 def test_a_retry_waits_outside_the_workers(db: ThreadSafeDatabaseManager) -> None:
-    """With one worker the others are done while the first item waits for its second try."""
+    """With one worker the others are done while the first item waits for its second try: an hour, over with the last.
+
+    No lease ends by that.
+    """
+    ahead, others = [timedelta()], list[str]()
 
     def process(claim: Claim, _context: AttemptContext) -> Outcome:
         if claim.key == "item-0" and claim.failures == 0:
-            raise TransientLLMError("later", retry_after=0.5)
+            raise TransientLLMError("later", retry_after=3600.0)
+        others.append(claim.key)
+        if len(others) == 9:
+            ahead[0] = timedelta(hours=2)
         return Outcome()
 
     bench = Bench(db, lambda: ThreadsExecutor(1))
+    bench.store = SqlStore(db, {}, clock=lambda: datetime.now(UTC) + ahead[0])
     workflow = Plain(numbered(10), process)
-    options = RunnerOptions(retry=RetryPolicy(base=0.01))
+    options = RunnerOptions(retry=RetryPolicy(base=0.01), poll=0.05, lease=1e6)
     assert bench.run(workflow, options=options).status is RunStatus.SUCCEEDED
     assert workflow.calls == [*(f"item-{number}" for number in range(10)), "item-0"]
 

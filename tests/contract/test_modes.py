@@ -175,9 +175,11 @@ def test_what_has_succeeded_is_not_repeated_by_the_mode_that_takes_over(session:
     def stop_at_five(claim: Claim, _context: AttemptContext) -> Outcome:
         if claim.key == "item-5":
             control.stop("a test")
+        if claim.position[0] > 5:
+            assert control.stopping.wait(30)
         return Outcome()
 
-    run = session.new_run()
+    run = session.bench.planned_run(60)
     first, second = Plain(numbered(60), stop_at_five), Plain(numbered(60), fine)
     assert session.run(first, run=run, control=control).status is RunStatus.PAUSED
     report = session.run(second, run=run, making=threadless)

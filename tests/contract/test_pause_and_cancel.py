@@ -14,7 +14,7 @@ from thresher.engine.control import RunControl
 from thresher.engine.executors.threads import ThreadsExecutor
 from thresher.engine.gate import Turn
 from thresher.engine.ports import AttemptContext
-from thresher.engine.progress import RunFinished, RunStopping
+from thresher.engine.progress import Event, RunFinished, RunStarted, RunStopping
 from thresher.engine.retry import RetryPolicy
 from thresher.engine.runner import RunnerOptions
 from thresher.engine.work import (
@@ -41,9 +41,12 @@ def succeed(_claim: Claim, _context: AttemptContext) -> Outcome:
 
 
 class Asked:
-    """Processes items until one of them has somebody else ask for something; all that run then wait to see it."""
+    """Processes items until one of them has somebody else ask for something; all that run then wait to see it.
 
-    def __init__(self, bench: Bench, run: Run, request: RunRequest, at: str = "item-5") -> None:
+    Items behind that one wait for it, so that there is something left to do whatever the speed of each worker.
+    """
+
+    def __init__(self, bench: Bench, run: Run, request: RunRequest, at: int = 5) -> None:
         self.control = RunControl()
         self.controls = [self.control]  # of all sessions
         self.after = 0  # items that began after the request was acknowledged
@@ -52,9 +55,11 @@ class Asked:
 
     def __call__(self, claim: Claim, _context: AttemptContext) -> Outcome:
         self.after += self._asked.is_set()
-        if claim.key == self._at:
+        if claim.position[0] == self._at:
             self._bench.store.request(self._run.run_id, self._request)
             self._asked.set()
+        elif claim.position[0] > self._at:
+            assert self._asked.wait(WITHIN)
         if self._asked.is_set():
             assert all(control.stopping.wait(WITHIN) for control in self.controls)
         return Outcome()
@@ -289,6 +294,8 @@ def test_to_cancel_wins_over_an_interruption_and_over_an_error(bench: Bench, *, 
             if is_error:
                 raise AuthenticationFailed("no")
             control.stop("interrupted")
+        if not is_error and claim.position[0] > 2:
+            assert control.stopping.wait(WITHIN)
         return Outcome()
 
     report = bench.run(Plain(numbered(30), process), run, control=control)
@@ -314,22 +321,28 @@ def test_a_run_whose_last_item_was_in_hand_has_succeeded(bench: Bench, request_:
         bench.store.request(run.run_id, request_)
 
 
+class FromOneMomentOn(list[Event]):
+    """Keeps events of a session, which goes on from its start only together with another one."""
+
+    def __init__(self, both: threading.Barrier) -> None:
+        super().__init__()
+        self._both = both
+
+    def append(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._both.wait(WITHIN)
+        super().append(event)
+
+
 @pytest.mark.parametrize("request_", RunRequest)
 def test_two_sessions_of_a_run_both_stop(db: ThreadSafeDatabaseManager, request_: RunRequest) -> None:
-    bench, other = (Bench(db, lambda: ThreadsExecutor(3)) for _ in range(2))
-    run = bench.new_run()
-    asked = Asked(bench, run, request_, at="item-20")
     both = threading.Barrier(2)
-    controls = [RunControl(), RunControl()]
-
-    def process(claim: Claim, context: AttemptContext) -> Outcome:
-        if claim.key in {"item-0", "item-1"}:
-            both.wait(WITHIN)
-        return asked(claim, context)
-
+    bench, other = (Bench(db, lambda: ThreadsExecutor(3), FromOneMomentOn(both)) for _ in range(2))
+    run = bench.new_run()
+    asked = Asked(bench, run, request_, at=20)
+    controls = asked.controls = [RunControl(), RunControl()]
     reports: list[RunReport] = []
-    workflow = Plain(numbered(400), process)
-    asked.controls = controls
+    workflow = Plain(numbered(400), asked)
 
     def work(bench: Bench, control: RunControl) -> None:
         reports.append(bench.run(workflow, run, control=control, options=RunnerOptions(poll=0.05)))

@@ -243,6 +243,14 @@ def test_a_transaction_commits_at_its_edge(db: ThreadSafeDatabaseManager) -> Non
     assert stored(db) == ["a"]
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is heard here, also where the tests were started deaf to it (by ``&`` in a script)."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
 def interrupting(outcome: str) -> Callable[[Session], str]:
     """A unit that is interrupted as if by Ctrl-C the first time it runs."""
     times = iter([True])
@@ -286,6 +294,7 @@ def test_an_interrupt_in_the_leader_costs_the_others_nothing(db: ThreadSafeDatab
 
 
 @pytest.mark.parametrize("moment", ["commit", "begin"])
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_in_the_main_thread_commits_no_unit_twice(db: ThreadSafeDatabaseManager, moment: str) -> None:
     """The signal arrives while the driver begins or commits; Python raises as soon as that has returned."""
     times = iter([True])
@@ -309,6 +318,7 @@ def test_an_interrupt_in_the_main_thread_commits_no_unit_twice(db: ThreadSafeDat
     assert db.engine.pool.checkedout() == 1
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_a_waiting_thread_that_is_interrupted_leaves_no_trace(db: ThreadSafeDatabaseManager) -> None:
     held = threading.Event()
     release = threading.Event()

@@ -181,12 +181,17 @@ def test_a_batch_without_a_run_is_told_and_its_onlookers_are_sent_home(service: 
     batch_id = begun(service, [kept(service, "1.xml", document(1))])
 
     async def look_on() -> list[BatchMoment]:
-        looking = asyncio.create_task(told(Board(service), batch_id))
-        await asyncio.sleep(2.5)
-        service.feed.close()
-        return await asyncio.wait_for(looking, 20)
+        moments = []
+        async with Board(service).batch(batch_id) as channel:
+            async for frame in channel.frames():
+                assert isinstance(frame, Frame)
+                assert isinstance(frame.moment, BatchMoment)
+                moments.append(frame.moment)
+                if len(moments) == 3:
+                    service.feed.close()
+        return moments
 
-    moments = asyncio.run(look_on())
+    moments = asyncio.run(asyncio.wait_for(look_on(), 60))
     assert {moment.documents for moment in moments} == {Documents(total=1, pending=1)}
     assert {moment.event for moment in moments} == {"progress"}
     gaps = [(later.told_at - one.told_at).total_seconds() for one, later in pairwise(moments)]

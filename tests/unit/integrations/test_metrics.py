@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -95,13 +96,16 @@ def test_the_state_of_gates_is_read_when_it_is_asked_for() -> None:
 
 
 def test_the_page_is_there_while_it_is_served_and_gone_with_its_thread_afterwards() -> None:
-    metrics, before = Metrics(), threading.active_count()
+    metrics, before = Metrics(), set(threading.enumerate())
     with served(metrics.registry, "127.0.0.1", 0) as port:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
             assert b"# TYPE thresher_requests_total counter" in page.read()
         with pytest.raises(BadConfiguration, match=rf"METRICS_PORT: 127\.0\.0\.1:{port} cannot be listened on"):
             served(metrics.registry, "127.0.0.1", port).__enter__()
-    assert threading.active_count() == before
+    deadline = time.monotonic() + 30
+    while begun := set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline, begun
+        time.sleep(0.01)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 

@@ -92,10 +92,11 @@ def test_a_collector_gets_them_over_http() -> None:
 
 
 def test_a_collector_that_is_away_does_not_keep_the_process() -> None:
+    """The SDK by itself would give up only after 30 seconds."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         began = time.monotonic()
         with exported(f"http://127.0.0.1:{free.getsockname()[1]}") as tracing:
             tracing.on_run(started())
             tracing.on_run(finished())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25

@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Callable
 from itertools import count
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Thread, current_thread
 from types import SimpleNamespace
 from typing import cast
 
@@ -70,6 +71,23 @@ class Slow:
         return outcome
 
 
+class BehindSecond(Slow):
+    """The first request ends when it is known what came of the second."""
+
+    def __init__(self, second: ModelReply | Exception, first: ModelReply | Exception = FIRST) -> None:
+        super().__init__(second, first)
+        self._second = SimpleQueue[Thread]()
+
+    def __call__(self, began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
+        began()
+        if waits:
+            self._second.get(timeout=30).join(30)
+            self.first_may_end.set()
+        else:
+            self._second.put(current_thread())
+        return super().__call__(began, waits)
+
+
 def test_before_anything_is_known_nothing_is_sent_twice() -> None:
     hedge, slow = Hedge(), Slow(SECOND)
     slow.first_may_end.set()
@@ -85,40 +103,18 @@ def test_the_first_answer_is_taken(hedge: Hedge) -> None:
 
 
 def test_a_second_request_that_fails_leaves_the_first(hedge: Hedge) -> None:
-    slow = Slow(TransientLLMError("500"))
-
-    def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
-        if not waits:
-            slow.first_may_end.set()
-        return slow(began, waits)
-
-    assert hedge.send(ask) == FIRST
+    assert hedge.send(BehindSecond(TransientLLMError("500"))) == FIRST
 
 
 def test_where_no_second_one_may_be_sent_the_first_is_waited_for(hedge: Hedge) -> None:
-    slow = Slow(NoPermit("full"))
-
-    def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
-        try:
-            return slow(began, waits)
-        finally:
-            slow.first_may_end.set()
-
-    assert hedge.send(ask) == FIRST
+    assert hedge.send(BehindSecond(NoPermit("full"))) == FIRST
     assert hedge.sent == 0
 
 
 def test_where_both_fail_the_first_error_counts(hedge: Hedge) -> None:
-    slow = Slow(TransientLLMError("second"), TransientLLMError("first"))
-
-    def ask(began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
-        try:
-            return slow(began, waits)
-        finally:
-            slow.first_may_end.set()
-
+    slow = BehindSecond(TransientLLMError("second"), TransientLLMError("first"))
     with pytest.raises(TransientLLMError, match="second"):
-        hedge.send(ask)
+        hedge.send(slow)
 
 
 def test_an_error_of_a_request_that_is_not_late_is_raised(hedge: Hedge) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from unittest import mock
 
 import pytest
@@ -171,12 +172,14 @@ def test_an_unresolved_entity_is_no_obstacle() -> None:
         "123-45-" * 140_000,
     ],
 )
-@pytest.mark.timeout(20)
 def test_a_hostile_text_of_a_megabyte_is_read_in_seconds(hostile: str) -> None:
+    """Seconds of a processor: what else this machine does is no matter."""
     element = etree.Element("E")
     element.text = hostile
+    began = time.thread_time()
     pseudonyms = Masker().mask(element)
     assert pseudonyms.restore(element.text) == hostile
+    assert time.thread_time() - began < 20
 
 
 pieces = st.sampled_from(

@@ -462,7 +462,7 @@ class TestCheck:
     ) -> None:
         with (
             serving(reply) as server,
-            client_of(server, timeout=0.5) as client,
+            client_of(server, timeout=0.5 if reply == HANG else 30.0) as client,
             pytest.raises(error, match=said) as caught,
         ):
             client.check()

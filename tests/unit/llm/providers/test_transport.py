@@ -35,6 +35,7 @@ class Server:
         self.drops: str | None = None  # from now on: "ends" or "resets" the connection instead of answering
         self.connections = 0
         self.requests: list[bytes] = []
+        self.accepted: list[socket.socket] = []
         self.closed = threading.Semaphore(0)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
@@ -50,6 +51,7 @@ class Server:
             while True:
                 connection, _ = self.listener.accept()
                 self.connections += 1
+                self.accepted.append(connection)
                 threading.Thread(target=self.talk, args=(connection,), daemon=True).start()
 
     def talk(self, connection: socket.socket) -> None:
@@ -70,6 +72,12 @@ class Server:
                 if self.closing:
                     break
         self.closed.release()
+
+    def hang_up(self) -> None:
+        """Says on every connection that nothing more comes; whether the other side closes it is for that side."""
+        for connection in self.accepted:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
 
     def stop(self) -> None:
         with suppress(OSError):
@@ -177,7 +185,7 @@ def test_a_further_thread_waits_for_a_connection_and_says_so_when_it_waited_in_v
 
     def hold() -> None:
         with suppress(TransientLLMError):
-            transport.send(server.template(), b"", 2.0)
+            transport.send(server.template(), b"", 60.0)
 
     with serving(b"") as server:
         holder = threading.Thread(target=hold)
@@ -186,7 +194,9 @@ def test_a_further_thread_waits_for_a_connection_and_says_so_when_it_waited_in_v
             time.sleep(0.01)
         with pytest.raises(TransientLLMError, match=r"became free within 0\.2 s"):
             transport.send(server.template(), b"", 0.2)
-        holder.join()
+        server.hang_up()
+        holder.join(30)
+        assert not holder.is_alive()
     transport.close()
 
 
@@ -257,7 +267,7 @@ def test_closing_waits_for_nobody_and_leaves_nothing_open() -> None:
 
         def send() -> None:
             try:
-                transport.send(server.template(), b"", 1.0)
+                transport.send(server.template(), b"", 60.0)
             except TransientLLMError as error:
                 failed.append(error)
 
@@ -267,14 +277,16 @@ def test_closing_waits_for_nobody_and_leaves_nothing_open() -> None:
             time.sleep(0.01)
         transport.close()
         assert thread.is_alive()
-        thread.join()
+        server.hang_up()
+        thread.join(30)
         assert len(failed) == 1
         assert server.closed.acquire(timeout=5)
 
 
 def test_an_interrupt_ends_a_request_of_the_main_thread_at_once() -> None:
     code = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was started with
 from thresher.llm.providers.preparation import Template
 from thresher.llm.providers.transport import CurlTransport
 print("asking", flush=True)
