@@ -33,7 +33,7 @@ INSTALL_HINT = (
 )
 GGUF_MAGIC = b"GGUF"
 ERRORS_ONLY = 1  # llama.cpp's verbosity
-HEALTH_TIMEOUT = 30.0  # seconds for the first answer of a server that has loaded its model
+ANSWER_TIMEOUT = 30.0  # seconds for the first answer of a server that has loaded its model
 STOP_TIMEOUT = 10.0  # seconds that a child gets to end by itself
 
 
@@ -103,7 +103,7 @@ def serve(model: LocalModel, announce: Callable[[RunningModel], None], stop: thr
     with _stopped_by_signals(ended):
         server = _start(model)
         address = server.listening_address
-        _expect_health(address)
+        _expect_an_answer(address)
         announce(RunningModel(f"{address}/v1", find_gguf(model.gguf).stem, os.getpid()))
         ended.wait()
         del server  # its destructor ends the listening threads
@@ -206,18 +206,23 @@ def _refuse_taken_port(model: LocalModel) -> None:
             ) from error
 
 
-def _expect_health(address: str) -> None:
+def _expect_an_answer(address: str) -> None:
+    """Has the model write one token.
+
+    Only then its loop is known to run: the library forgets an end that it is asked for before, and waits for ever.
+    """
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=HEALTH_TIMEOUT)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_TIMEOUT)
+    body = json.dumps({"prompt": "<a>", "max_tokens": 1})
     try:
-        connection.request("GET", "/health")
+        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         status = connection.getresponse().status
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise BadConfiguration(f"The local model at {address} does not answer: {error}.") from error
     finally:
         connection.close()
     if status != 200:
-        raise BadConfiguration(f"The local model at {address} is not well: /health answers {status}.")
+        raise BadConfiguration(f"The local model at {address} is not well: it answers with status {status}.")
 
 
 @contextmanager
