@@ -65,6 +65,10 @@ class RunningServer:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """In good order; returns the exit code and what it said."""
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """The exit code and what it said, after a signal."""
         _, said = self.process.communicate(timeout=GUARD)
         return self.process.returncode, said
 

@@ -92,16 +92,16 @@ def test_a_server_that_stays_away_ends_the_run_which_can_go_on_later(thresher: T
 
 
 def test_a_late_request_at_the_end_is_sent_twice_and_both_are_counted(thresher: Thresher, tmp_path: Path) -> None:
-    with running_model_server(latency=0.1) as server:
-        server.hold(after=79)
+    with running_model_server(latency=0.1, error_500=0.02, seed=0) as server:  # of the 80 it fails one
+        server.hold(after=80)
         settings = {**by_model(server), "HEDGE_REQUESTS": "true", "HEDGE_PERCENTILE": "80"}
         document = pax_document(tmp_path, 80)
-        process = thresher.start("discover", document, *PAX, "--workers", "40", "--json", **settings)
-        until_held(server, process, 2)  # the last request, and the same once more
+        process = thresher.start("discover", document, *PAX, "--workers", "100", "--json", **settings)
+        until_held(server, process, 2)  # its second try, which comes when there is room, and the same once more
         server.release()
         out, err = process.communicate(timeout=GUARD)
-        requests = server.stats()["requests"]
+        stats = server.stats()
     assert process.returncode == 0, err
     result = json.loads(out)
-    assert result["subtrees_processed"] == 80
-    assert result["requests"] == requests > 80
+    assert (result["subtrees_processed"], stats["error_500"]) == (80, 1)
+    assert result["requests"] == stats["requests"] > 81

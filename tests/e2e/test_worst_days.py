@@ -255,9 +255,8 @@ def test_a_postgres_that_stops_and_starts_underneath_costs_no_node_and_no_sessio
         for mode, after in zip(stops, [*at[1:], nodes * 2], strict=True):
             until_held(server, run)  # the others are about to be written
             stoppable.stop(mode)
-            server.release()
-            time.sleep(0.3)  # the run notices
             server.hold(after)
+            time.sleep(0.3)  # the run notices
             assert run.poll() is None, "the run was over before"
             stoppable.start()
         out, err = run.communicate(timeout=GUARD)

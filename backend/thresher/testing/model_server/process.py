@@ -40,7 +40,10 @@ class RunningModelServer:
         _asked(urllib.request.Request(f"{self.address}/limit", data=body, method="POST"))  # noqa: S310  # loopback
 
     def hold(self, after: int = 0) -> None:
-        """Answers wait for ``release``, except those of the first ``after`` requests since the start or the reset."""
+        """Answers wait for ``release``, except those of the first ``after`` requests since the start or the reset.
+
+        Called again with a higher number it gives those that are now among the first.
+        """
         body = json.dumps({"after": after}).encode()
         _asked(urllib.request.Request(f"{self.address}/hold", data=body, method="POST"))  # noqa: S310  # loopback
 

@@ -114,8 +114,7 @@ class ModelService:
             after = -1
         if after < 0:
             return _error(400, 'Send {"after": N}, N from 0.')
-        self._hold.begin(after)
-        return _json({"after": after})
+        return _json({"after": after, "released": self._hold.begin(after)})
 
     def _lets_in(self, request: Request) -> bool:
         options = self._options
@@ -176,7 +175,7 @@ class ModelService:
     def _due(self, case: _Case, draw: Draw, connection: Connection) -> None:
         """The latency has passed."""
         if self._hold.keeps(case.number):
-            self._hold.park(connection, partial(self._end, case, draw, connection))
+            self._hold.park(connection, case.number, partial(self._end, case, draw, connection))
             connection.on_lost = partial(self._abandon, partial(self._hold.drop, connection))
         else:
             self._end(case, draw, connection)

@@ -321,6 +321,22 @@ def test_held_answers_wait_for_the_release_and_the_first_ones_do_not() -> None:
     assert (stats["held"], stats["answered"], stats["concurrency"], stats["abandoned"]) == (0, 6, 0, 0)
 
 
+def test_a_higher_hold_gives_those_that_are_now_among_the_first() -> None:
+    with running_model_server() as server, ThreadPoolExecutor(3) as pool:
+        server.hold(after=0)
+        waiting = []
+        for count, subtree in enumerate(SERVICES[:3], start=1):
+            waiting.append(pool.submit(Client(server).ask, subtree))
+            server.until_held(count)
+        server.hold(after=2)
+        assert [content(answer.result())["fields"][0]["value"] for answer in waiting[:2]] == ["SVC0", "SVC1"]
+        assert (server.stats()["held"], waiting[2].done()) == (1, False)
+        server.hold(after=1)
+        assert server.stats()["held"] == 1
+        server.release()
+        waiting[2].result()
+
+
 def test_a_hold_keeps_what_already_waits_for_its_latency() -> None:
     with running_model_server(latency=2.0) as server, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(Client(server).ask, SERVICES[0])
