@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thresher.testing.model_server import RunningModelServer
+
+GUARD = 240.0  # seconds: against hanging only, however busy the machine
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "samples" / "OrderViewRS_19.2.xml"
 CONFIGURED = (
@@ -64,7 +68,7 @@ class Thresher:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, *arguments: str | Path, timeout: float = 100, **environment: str) -> Finished:
+    def __call__(self, *arguments: str | Path, timeout: float = GUARD, **environment: str) -> Finished:
         done = subprocess.run(
             self._command(*arguments),
             cwd=self.folder,
@@ -100,4 +104,19 @@ class Thresher:
 def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL) -> tuple[str, str]:
     """Sends a signal to a process and waits for its end."""
     process.send_signal(number)
-    return process.communicate(timeout=60)
+    return process.communicate(timeout=GUARD)
+
+
+def until_held(server: RunningModelServer, process: subprocess.Popen[str], count: int = 1) -> None:
+    """Waits until so many answers of a run are held: it is under way, and cannot end before they are released."""
+    while server.stats()["held"] < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Sends Ctrl-C, and waits until the run says that it has seen it."""
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "Stopping: finishing what is in hand" not in (line := process.stderr.readline()):
+        assert line, "it says that it stops"

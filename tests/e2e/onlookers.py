@@ -6,11 +6,12 @@ import base64
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+from command import GUARD
 from server import RunningServer
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed
@@ -33,15 +34,24 @@ def until_closed(connection: ClientConnection) -> tuple[list[State], int | None]
     states = []
     try:
         while True:
-            states.append(json.loads(connection.recv(timeout=60)))
+            states.append(json.loads(connection.recv(timeout=GUARD)))
     except ConnectionClosed as closed:
         return states, closed.rcvd.code if closed.rcvd else None
 
 
-async def seen_by_one(address: str) -> tuple[list[State], int | None]:
-    """All that one of many clients sees until its connection is closed."""
+def until_stopping(server: RunningServer, run_id: str, **headers: str) -> None:
+    """Returns when the run takes up no further node."""
+    with looking_on(server, run_id, **headers) as connection:
+        while not json.loads(connection.recv(timeout=GUARD))["stopping"]:
+            pass
+
+
+async def seen_by_one(address: str, arrived: Callable[[], None]) -> tuple[list[State], int | None]:
+    """All that one of many clients sees until its connection is closed; says when it is there."""
     async with connect_async(address, proxy=None) as connection:
-        states = [json.loads(text) async for text in connection]
+        states = [json.loads(await connection.recv())]
+        arrived()
+        states += [json.loads(text) async for text in connection]
         return states, connection.close_code
 
 

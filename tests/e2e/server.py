@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from command import Thresher
+from command import GUARD, Thresher
 
 XML = "application/xml"
 _ADDRESS = re.compile(r"Thresher serves at (http://\S+)")
@@ -43,7 +43,7 @@ class RunningServer:
         found: dict[str, Any] = answer.json()
         return found
 
-    def until(self, run_id: str, is_so: Callable[[dict[str, Any]], bool], timeout: float = 60) -> dict[str, Any]:
+    def until(self, run_id: str, is_so: Callable[[dict[str, Any]], bool], timeout: float = GUARD) -> dict[str, Any]:
         """The run as soon as something is so; fails where it never is."""
         until = time.monotonic() + timeout
         while True:
@@ -54,18 +54,22 @@ class RunningServer:
             assert self.process.poll() is None, self.process.communicate()
             time.sleep(0.05)  # the server has a core to share with its runs
 
-    def until_ended(self, run_id: str, timeout: float = 60) -> dict[str, Any]:
+    def until_ended(self, run_id: str, timeout: float = GUARD) -> dict[str, Any]:
         return self.until(run_id, lambda run: run["finished_at"] is not None, timeout)
 
     def kill(self) -> None:
         """As by ``kill -9``."""
         self.process.kill()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=GUARD)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """In good order; returns the exit code and what it said."""
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=60)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """The exit code and what it said, after a signal."""
+        _, said = self.process.communicate(timeout=GUARD)
         return self.process.returncode, said
 
 
@@ -81,13 +85,13 @@ def running_server(
     try:
         address = _address(process)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        with httpx2.Client(base_url=address, headers=headers, timeout=60, trust_env=False) as client:
+        with httpx2.Client(base_url=address, headers=headers, timeout=GUARD, trust_env=False) as client:
             yield RunningServer(process, address, client)
     finally:
         if process.poll() is None:
             process.kill()
         if not process.stderr.closed:
-            process.communicate(timeout=60)
+            process.communicate(timeout=GUARD)
 
 
 def _address(process: subprocess.Popen[str]) -> str:
@@ -97,4 +101,4 @@ def _address(process: subprocess.Popen[str]) -> str:
         said.append(line)
         if found := _ADDRESS.search(line):
             return found[1]
-    raise AssertionError(f"The server did not start (exit code {process.wait(timeout=60)}): {''.join(said)}")
+    raise AssertionError(f"The server did not start (exit code {process.wait(timeout=GUARD)}): {''.join(said)}")

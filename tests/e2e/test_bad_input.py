@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from command import BUNDLED, Finished, Thresher, end
+from command import BUNDLED, GUARD, Finished, Thresher, end, interrupt, until_held
 from disks import small_disk
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -248,12 +248,14 @@ def test_an_unreachable_or_hanging_server_fails_before_a_run_exists(thresher: Th
 
 @pytest.mark.parametrize(
     ("flags", "reason"),
-    [({"hang": 1.0}, "within 0.3 s"), ({"html": 1.0}, "HTML, not JSON"), ({"drop": 1.0}, "without an answer")],
+    [({"hang": 1.0}, "within 5 s"), ({"html": 1.0}, "HTML, not JSON"), ({"drop": 1.0}, "without an answer")],
 )
 def test_a_server_that_gives_no_answers_fails_the_run_and_says_why(
     thresher: Thresher, good: Path, flags: dict[str, float], reason: str
 ) -> None:
-    quick = {"REQUEST_TIMEOUT_SECONDS": "0.3", "MAX_RETRIES": "1", "RETRY_BASE_SECONDS": "0.01"}
+    quick = {"MAX_RETRIES": "1", "RETRY_BASE_SECONDS": "0.01"}
+    if "hang" in flags:
+        quick["REQUEST_TIMEOUT_SECONDS"] = "5"  # as for every request, also for the look at the server before
     with running_model_server(**flags) as server:
         done = thresher("discover", good, "--mode", "parallel", "--quiet", "--json", **quick, **by_model(server))
     assert done.code == 1
@@ -317,7 +319,7 @@ def test_a_full_standard_output_is_a_failure(thresher: Thresher, tmp_path: Path)
         process = subprocess.Popen(
             thresher._command("sample"), cwd=thresher.folder, stdout=full, stderr=subprocess.PIPE, text=True
         )
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=GUARD)
     assert process.returncode == 1
     assert err.startswith("Error: The output")
     assert len(err.splitlines()) == 1
@@ -399,7 +401,7 @@ def test_a_reader_that_goes_away_is_no_failure(thresher: Thresher) -> None:
 
 def test_two_processes_may_begin_one_new_database_at_once(thresher: Thresher, good: Path) -> None:
     processes = [thresher.start("discover", good, "--quiet", "--json") for _ in range(2)]
-    finished = [process.communicate(timeout=90) for process in processes]
+    finished = [process.communicate(timeout=GUARD) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], finished
     assert [err for _, err in finished] == ["", ""]
     assert statuses(thresher) == ["succeeded"] * 2
@@ -407,17 +409,19 @@ def test_two_processes_may_begin_one_new_database_at_once(thresher: Thresher, go
 
 def test_two_processes_may_resume_one_run_at_once_and_pay_once(thresher_on: Thresher, tmp_path: Path) -> None:
     with running_model_server(latency=0.1) as server:
+        server.hold(after=7)
         arguments = ("discover", pax_document(tmp_path, 60), *PAX, "--quiet", "--workers", "4")
         process = thresher_on.start(*arguments, **by_model(server))
-        while server.stats()["requests"] < 8:
-            assert process.poll() is None, process.communicate()
-        end(process, signal.SIGINT)
+        until_held(server, process)
+        interrupt(process)
+        server.release()
+        process.communicate(timeout=GUARD)
         (run,) = thresher_on("runs", "--json").json
         resumed = [
             thresher_on.start("resume", run["run_id"], "--quiet", "--json", "--workers", "4", **by_model(server))
             for _ in range(2)
         ]
-        finished = [process.communicate(timeout=90) for process in resumed]
+        finished = [process.communicate(timeout=GUARD) for process in resumed]
         paid = server.stats()["requests"]
     codes = sorted(process.returncode for process in resumed)
     assert codes in ([0, 0], [0, 2]), finished  # the later one may find nothing left to do, and says so
@@ -428,16 +432,16 @@ def test_two_processes_may_resume_one_run_at_once_and_pay_once(thresher_on: Thre
 
 def test_ctrl_c_twice_leaves_at_once_and_the_run_can_be_resumed(thresher: Thresher, tmp_path: Path) -> None:
     document = pax_document(tmp_path, 6)
-    with running_model_server(latency=50) as slow:
+    with running_model_server() as slow:
+        slow.hold()
         process = thresher.start("discover", document, *PAX, "--json", **by_model(slow))
         assert process.stderr is not None
-        while slow.stats()["max_concurrency"] < 6:
-            assert process.poll() is None, process.communicate()
+        until_held(slow, process, 6)
         process.send_signal(signal.SIGINT)
         while "Press Ctrl-C again" not in (line := process.stderr.readline()):
             assert line, "it announces what a second Ctrl-C does"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)  # far less than the answers take
+        out, err = process.communicate(timeout=GUARD)  # the answers never come
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert out == ""

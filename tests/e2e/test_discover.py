@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from command import BUNDLED, Thresher, end
+from command import BUNDLED, GUARD, Thresher, end, interrupt, until_held
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
@@ -158,10 +157,11 @@ def test_a_model_that_fails_for_some_nodes_gives_a_partial_run(thresher: Threshe
 def test_after_kill_9_a_run_goes_on_and_pays_only_for_what_was_in_flight(thresher_on: Thresher, tmp_path: Path) -> None:
     document, workers = pax_document(tmp_path, 300), 10
     with running_model_server(latency=0.05) as server:
+        server.hold(after=119)
         process = thresher_on.start("discover", document, *PAX, "--quiet", **by_model(server))
-        while server.stats()["requests"] < 120:
-            assert process.poll() is None, process.communicate()
+        until_held(server, process)
         end(process)
+        server.release()
         (run,) = thresher_on("runs", "--json").json
         assert run["status"] == "running"
         done = thresher_on("resume", run["run_id"], "--json", **by_model(server))
@@ -174,11 +174,12 @@ def test_after_kill_9_a_run_goes_on_and_pays_only_for_what_was_in_flight(threshe
 
 
 def test_resume_reads_as_the_run_began_whatever_is_configured_now(thresher: Thresher, tmp_path: Path) -> None:
-    with running_model_server(latency=0.2) as server:
+    with running_model_server() as server:
+        server.hold(after=11)
         process = thresher.start("discover", pax_document(tmp_path, 40), *PAX, "--quiet", **by_model(server))
-        while server.stats()["requests"] < 12:
-            assert process.poll() is None, process.communicate()
+        until_held(server, process)
         end(process)
+        server.release()
         (run,) = thresher("runs", "--json").json
         without_key = thresher("resume", run["run_id"])
         assert (without_key.code, "OPENAI_API_KEY" in without_key.err) == (2, True)
@@ -189,11 +190,13 @@ def test_resume_reads_as_the_run_began_whatever_is_configured_now(thresher: Thre
 
 
 def test_ctrl_c_finishes_what_is_in_hand_and_resume_goes_on(thresher: Thresher, tmp_path: Path) -> None:
-    with running_model_server(latency=0.2) as server:
+    with running_model_server() as server:
+        server.hold(after=14)
         process = thresher.start("discover", pax_document(tmp_path, 80), *PAX, "--json", **by_model(server))
-        while server.stats()["requests"] < 15:
-            assert process.poll() is None, process.communicate()
-        out, err = end(process, signal.SIGINT)
+        until_held(server, process)
+        interrupt(process)
+        server.release()
+        out, err = process.communicate(timeout=GUARD)
         assert process.returncode == 130, err
         result = json.loads(out)
         assert result["status"] == "paused"

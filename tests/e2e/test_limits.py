@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from pathlib import Path
 
 import pytest
-from command import Thresher, end
+from command import GUARD, Thresher, end, until_held
 from test_discover import PAX, by_model, pax_document
 
 from thresher.testing.model_server import running_model_server
@@ -22,7 +23,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize(
     ("told", "workers"),
-    [({"rate_headers": True, "retry_after": True}, 64), ({"rate_headers": True}, 64), ({}, 64), ({}, 10)],
+    [({"rate_headers": True, "retry_after": True}, 48), ({"rate_headers": True}, 48), ({}, 48), ({}, 10)],
 )
 def test_no_node_fails_at_the_limit_and_few_requests_are_refused(
     thresher: Thresher, tmp_path: Path, told: dict[str, bool], workers: int
@@ -41,7 +42,7 @@ def test_no_node_fails_at_the_limit_and_few_requests_are_refused(
 def test_a_limit_that_is_set_is_never_met(thresher: Thresher, tmp_path: Path) -> None:
     with running_model_server(rate=RATE, burst=30, latency=0.02) as server:
         settings = {**by_model(server), "REQUESTS_PER_MINUTE": str(60 * RATE * 0.9)}
-        done = thresher("discover", pax_document(tmp_path, 60), *PAX, "--workers", "32", "--json", **settings)
+        done = thresher("discover", pax_document(tmp_path, 60), *PAX, "--workers", "16", "--json", **settings)
         assert server.stats()["rate_limited"] == 0
     assert done.code == 0, done.err
 
@@ -49,15 +50,15 @@ def test_a_limit_that_is_set_is_never_met(thresher: Thresher, tmp_path: Path) ->
 def test_nodes_wait_while_the_server_is_away(thresher: Thresher, tmp_path: Path) -> None:
     port = free_port()
     document = pax_document(tmp_path, 60)
-    with running_model_server(port=port, latency=0.2) as server:
+    with running_model_server(port=port) as server:
+        server.hold(after=11)
         settings = {**by_model(server), "BREAKER_OPEN_SECONDS": "0.5", "RETRY_BASE_SECONDS": "0.1"}
         process = thresher.start("discover", document, *PAX, "--workers", "4", "--json", **settings)
-        while server.stats()["requests"] < 12:
-            time.sleep(0.02)
+        until_held(server, process)
     time.sleep(2.0)  # the server is gone for so long
     assert process.poll() is None
     with running_model_server(port=port, latency=0.01):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=GUARD)
     assert process.returncode == 0, err
     assert '"subtrees_processed": 60' in out
 
@@ -65,7 +66,8 @@ def test_nodes_wait_while_the_server_is_away(thresher: Thresher, tmp_path: Path)
 def test_a_server_that_stays_away_ends_the_run_which_can_go_on_later(thresher: Thresher, tmp_path: Path) -> None:
     port = free_port()
     document = pax_document(tmp_path, 40)
-    with running_model_server(port=port, latency=0.2) as server:
+    with running_model_server(port=port) as server:
+        server.hold(after=11)
         settings = {
             **by_model(server),
             "BREAKER_OPEN_SECONDS": "0.3",
@@ -73,10 +75,9 @@ def test_a_server_that_stays_away_ends_the_run_which_can_go_on_later(thresher: T
             "RESOURCE_PATIENCE_SECONDS": "1.5",
         }
         process = thresher.start("discover", document, *PAX, "--workers", "4", **settings)
-        while server.stats()["requests"] < 12:
-            time.sleep(0.02)
+        until_held(server, process)
     try:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=GUARD)
     finally:
         end(process)
     assert process.returncode == 1, err
@@ -91,11 +92,16 @@ def test_a_server_that_stays_away_ends_the_run_which_can_go_on_later(thresher: T
 
 
 def test_a_late_request_at_the_end_is_sent_twice_and_both_are_counted(thresher: Thresher, tmp_path: Path) -> None:
-    with running_model_server(latency=0.1, slow=0.08, seed=5) as server:
+    with running_model_server(latency=0.1, error_500=0.02, seed=0) as server:  # of the 80 it fails one
+        server.hold(after=80)
         settings = {**by_model(server), "HEDGE_REQUESTS": "true", "HEDGE_PERCENTILE": "80"}
         document = pax_document(tmp_path, 80)
-        done = thresher("discover", document, *PAX, "--workers", "40", "--json", **settings)
+        process = thresher.start("discover", document, *PAX, "--workers", "100", "--json", **settings)
+        until_held(server, process, 2)  # its second try, which comes when there is room, and the same once more
+        server.release()
+        out, err = process.communicate(timeout=GUARD)
         stats = server.stats()
-    assert done.code == 0, done.err
-    assert done.json["subtrees_processed"] == 80
-    assert done.json["requests"] == stats["requests"] > 80
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert (result["subtrees_processed"], stats["error_500"]) == (80, 1)
+    assert result["requests"] == stats["requests"] > 81

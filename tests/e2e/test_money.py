@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import BUNDLED, Thresher, end
+from command import BUNDLED, GUARD, Thresher, end
 from test_discover import PAX, by_model, pax_document
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -88,7 +88,7 @@ def test_two_processes_on_one_run_keep_its_budget_together(thresher_on: Thresher
         assert (begun.code, server.stats()["requests"]) == (3, 0), begun.err
         go_on = ("resume", begun.json["run_id"], "--budget", f"{amount}tokens", "--workers", "4", "--json")
         both = [thresher_on.start(*go_on, **environment) for _ in range(2)]
-        said = [process.communicate(timeout=100) for process in both]
+        said = [process.communicate(timeout=GUARD) for process in both]
         paid = server.stats()
         again = thresher_on("resume", begun.json["run_id"], "--json", **environment)
         assert server.stats()["requests"] == paid["requests"], "the same budget is still used up"
@@ -113,7 +113,7 @@ def test_what_a_killed_process_may_have_been_billed_counts_for_those_that_go_on(
             assert killed.poll() is None
             time.sleep(0.05)  # by its own clock: nothing of a process that works tells us
         end(killed)
-        said = other.communicate(timeout=100)
+        said = other.communicate(timeout=GUARD)
         billed = tokens_of(server.stats())
         again = thresher_on("resume", begun.json["run_id"], "--json", **environment)
         assert tokens_of(server.stats()) == billed, "the same budget is still used up"

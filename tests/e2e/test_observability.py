@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from command import Finished, Thresher
+from command import GUARD, Finished, Thresher
 from sqlalchemy import make_url
 from tests.collector import running_collector
 
@@ -78,10 +79,13 @@ def test_no_secret_and_no_personal_data_is_told_whatever_goes_wrong(
             "METRICS_PORT": str(port),
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
         }
+        server.hold(after=10)
         process = thresher.start("discover", document, "--path", "//Pax", "--json", **environment)
         while not has_ended(process):
             pages += scraped(port)
-        out, err = process.communicate(timeout=60)
+            if any("thresher_attempts_total" in page for page in pages):
+                server.release()
+        out, err = process.communicate(timeout=GUARD)
     assert process.returncode in (0, 3), err
     run = json.loads(out)["run_id"]
     lines = log.read_text("utf-8")
@@ -162,5 +166,5 @@ def scraped(port: int) -> list[str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
             return [page.read().decode()]
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return []  # not yet, or not any more

@@ -96,13 +96,15 @@ def test_news_that_come_during_a_look_are_looked_at_next(browser: Browser, thres
         running_server(thresher, **by_model(model)) as server,
         visiting(browser, server) as page,
     ):
-        run_id = begun(server, message(240), paths="/PaxList/Pax")
+        model.hold(after=20)
+        run_id = begun(server, message(60), paths="/PaxList/Pax")
         page.goto(f"/runs/{run_id}")
 
         def late(route: Route) -> None:
             answer = route.fetch()
+            model.release()
             server.until_ended(run_id)
-            time.sleep(0.5)  # seconds in which the page hears of that
+            time.sleep(3)  # seconds in which the page hears of that
             route.fulfill(response=answer)
             shown.append(run_id)
 
@@ -110,8 +112,8 @@ def test_news_that_come_during_a_look_are_looked_at_next(browser: Browser, thres
         page.route(re.compile(rf"/runs/{run_id}$"), late, times=1)
         while not shown:
             page.wait_for_timeout(50)
-        # In milliseconds; after a look that took so long it would rest for nine.
-        expect(page.locator(".state")).to_have_text("succeeded", timeout=3_000)
+        # In milliseconds; after a look that took so long it would rest for 27 seconds.
+        expect(page.locator(".state")).to_have_text("succeeded", timeout=15_000)
 
 
 def test_the_sample_document_leads_to_a_proved_fact_by_the_keyboard_alone(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
-from command import Thresher, end
+from command import GUARD, Thresher, end, interrupt, until_held
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
 
@@ -45,10 +47,11 @@ def test_after_kill_9_a_new_run_does_not_pay_for_what_was_stored(thresher: Thres
     """Even where nobody resumes: every answer was kept in the transaction that finished its node."""
     file, workers = document(tmp_path, 120), 10
     with running_model_server(latency=0.05) as server:
+        server.hold(after=59)
         process = thresher.start("discover", file, *PATH, "--quiet", **by_model(server))
-        while server.stats()["requests"] < 60:
-            assert process.poll() is None, process.communicate()
+        until_held(server, process)
         end(process)
+        server.release()
         done = thresher("discover", file, *PATH, "--json", **by_model(server))
         requests = server.stats()["requests"]
     assert done.code == 0, done.err
@@ -57,12 +60,23 @@ def test_after_kill_9_a_new_run_does_not_pay_for_what_was_stored(thresher: Thres
     assert 120 <= requests <= 120 + workers
 
 
+def nodes_in_hand(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "thresher.db")) as database:
+        ((count,),) = database.execute("SELECT count(*) FROM items WHERE status = 'running'")
+    return int(count)
+
+
 def test_ctrl_c_ends_the_wait_for_an_answer_of_another_node(thresher: Thresher, tmp_path: Path) -> None:
-    with running_model_server(latency=1.0) as server:
+    with running_model_server() as server:
+        server.hold()
         process = thresher.start("discover", document(tmp_path, 10, equal=True), *PATH, "--json", **by_model(server))
-        while server.stats()["requests"] < 1:
+        until_held(server, process)
+        interrupt(process)
+        while nodes_in_hand(tmp_path) > 1:  # those that wait give up, before there is an answer
             assert process.poll() is None, process.communicate()
-        out, err = end(process, signal.SIGINT)
+            time.sleep(0.05)
+        server.release()
+        out, err = process.communicate(timeout=GUARD)
         result = json.loads(out)
         assert (process.returncode, result["status"], result["subtrees_processed"]) == (130, "paused", 1), err
         done = thresher("resume", result["run_id"], "--json", **by_model(server)).json

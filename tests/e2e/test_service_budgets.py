@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from command import Thresher
+from onlookers import until_stopping
 from server import RunningServer, running_server
 
 from thresher.testing.model_server import running_model_server
@@ -93,11 +94,14 @@ def test_a_run_whose_budget_is_used_up_goes_on_with_a_new_one(thresher: Thresher
 
 
 def test_sentences_over_http_name_no_command(thresher: Thresher) -> None:
-    with running_model_server(latency=0.5) as model, running_server(thresher, **by_model(model.base_url)) as server:
+    with running_model_server() as model, running_server(thresher, **by_model(model.base_url)) as server:
+        model.hold()
         run_id = server.upload(message(30), paths=PATH).json()["run_id"]
         server.until(run_id, lambda run: run["nodes"]["running"] > 0)
         server.client.post(f"/api/v1/runs/{run_id}/cancel")
         problem(server.client.post(f"/api/v1/runs/{run_id}/pause"), 409, "state-conflict")
+        until_stopping(server, run_id)
+        model.release()
         server.until_ended(run_id)
         for action, body in (("pause", None), ("resume", None), ("retry", {}), ("retry", {"items": ["9"]})):
             answer = server.client.post(f"/api/v1/runs/{run_id}/{action}", json=body)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Semaphore
 
 import pytest
-from command import Thresher
+from command import GUARD, Thresher
 from onlookers import (
     State,
     address_of,
@@ -18,6 +21,7 @@ from onlookers import (
     seen_by_one,
     server_sent,
     until_closed,
+    until_stopping,
 )
 from server import running_server
 from test_service_access import key, problem
@@ -33,15 +37,21 @@ ONLOOKERS = 50
 def test_fifty_onlookers_see_the_same_end_and_one_that_never_reads_slows_nobody(thresher: Thresher) -> None:
     count = 120
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=count // 4)
         run_id = server.upload(message(count), paths=PATH).json()["run_id"]
         address = address_of(server, run_id)
 
+        arrived = Semaphore(0)
+
         async def everyone() -> list[tuple[list[State], int | None]]:
-            return await asyncio.gather(*(seen_by_one(address) for _ in range(ONLOOKERS)))
+            return await asyncio.gather(*(seen_by_one(address, arrived.release) for _ in range(ONLOOKERS)))
 
         # In a thread of its own: tests in a browser leave a loop running in this one.
         with one_that_never_reads(address), ThreadPoolExecutor(1) as apart:
-            seen = apart.submit(lambda: asyncio.run(everyone())).result()
+            looking = apart.submit(lambda: asyncio.run(everyone()))
+            assert all(arrived.acquire(timeout=GUARD) for _ in range(ONLOOKERS))
+            model.release()
+            seen = looking.result()
         assert {code for _, code in seen} == {1000}
         for states, _ in seen:
             assert_law_one(states)
@@ -58,12 +68,16 @@ def test_fifty_onlookers_see_the_same_end_and_one_that_never_reads_slows_nobody(
 
 def test_who_comes_late_or_again_or_after_the_end_gets_the_state_first(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=10)
         run_id = server.upload(message(60), paths=PATH).json()["run_id"]
         server.until(run_id, lambda run: run["nodes"]["succeeded"] >= 10)
         with looking_on(server, run_id) as first:
-            early = json.loads(first.recv(timeout=30))
+            early = json.loads(first.recv(timeout=GUARD))
             assert early["nodes"]["succeeded"] >= 10
+        model.hold(after=20)
+        server.until(run_id, lambda run: run["nodes"]["succeeded"] >= 20)
         with looking_on(server, run_id) as again:
+            model.release()
             states, code = until_closed(again)
         assert states[0]["number"] > early["number"]
         assert states[0]["nodes"]["succeeded"] >= early["nodes"]["succeeded"]
@@ -88,14 +102,16 @@ def test_states_are_at_most_about_twenty_a_second_however_fast_nodes_end(threshe
 def test_onlookers_of_a_killed_server_come_again_and_the_run_goes_on(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model:
         settings = by_model(model)
+        model.hold(after=10)
         with running_server(thresher, **settings) as first:
             run_id = first.upload(message(60), paths=PATH).json()["run_id"]
             with looking_on(first, run_id) as connection:
-                while (state := json.loads(connection.recv(timeout=30)))["nodes"]["succeeded"] < 10:
+                while (state := json.loads(connection.recv(timeout=GUARD)))["nodes"]["succeeded"] < 10:
                     pass
                 first.kill()
                 _, code = until_closed(connection)
                 assert code is None
+        model.release()
         with running_server(thresher, **settings) as second, looking_on(second, run_id) as connection:
             states, code = until_closed(connection)
         assert code == 1000
@@ -112,12 +128,20 @@ def test_onlookers_of_a_killed_server_come_again_and_the_run_goes_on(thresher: T
 def test_a_run_of_another_process_is_followed(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
         (thresher.folder / "pax.xml").write_bytes(message(80))
+        model.hold(after=20)
         process = thresher.start("discover", "pax.xml", "--path", PATH, "--json", **by_model(model))
         while not (runs := server.client.get("/api/v1/runs/").json()["data"]):
             time.sleep(0.05)
         with looking_on(server, runs[0]["run_id"]) as connection:
-            states, code = until_closed(connection)
-        process.communicate(timeout=60)
+            states = [json.loads(connection.recv(timeout=GUARD))]
+            for read in (20, 40):
+                model.hold(after=read)
+                while states[-1]["nodes"]["succeeded"] < read:
+                    states.append(json.loads(connection.recv(timeout=GUARD)))
+            model.release()
+            more, code = until_closed(connection)
+        process.communicate(timeout=GUARD)
+        states += more
         assert code == 1000
         assert_law_one(states)
         assert {state["source"] for state in states} == {"rows"}
@@ -128,21 +152,27 @@ def test_a_run_of_another_process_is_followed(thresher: Thresher) -> None:
 
 def test_a_paused_run_keeps_its_onlookers_until_it_has_ended(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=4)
         run_id = server.upload(message(60), paths=PATH).json()["run_id"]
         with looking_on(server, run_id) as connection:
-            seen = [json.loads(connection.recv(timeout=30))]
+            seen = [json.loads(connection.recv(timeout=GUARD))]
 
-            def until(status: str) -> None:
-                while seen[-1]["status"] != status:
-                    seen.append(json.loads(connection.recv(timeout=30)))
+            def until(is_so: Callable[[State], bool]) -> None:
+                while not is_so(seen[-1]):
+                    seen.append(json.loads(connection.recv(timeout=GUARD)))
 
-            until("running")
-            server.client.post(f"/api/v1/runs/{run_id}/pause")
-            until("paused")
+            def steer(action: str) -> None:
+                until(lambda state: state["status"] == "running")
+                server.client.post(f"/api/v1/runs/{run_id}/{action}")
+                until(lambda state: state["stopping"] is not None)
+                model.release()
+
+            steer("pause")
+            until(lambda state: state["status"] == "paused")
             assert seen[-1]["nodes"]["running"] == 0
+            model.hold(after=model.stats()["requests"] + 4)
             server.client.post(f"/api/v1/runs/{run_id}/resume")
-            until("running")
-            server.client.post(f"/api/v1/runs/{run_id}/cancel")
+            steer("cancel")
             states, code = until_closed(connection)
         assert (code, states[-1]["status"]) == (1000, "cancelled")
         assert_law_one([*seen, *states])
@@ -150,11 +180,14 @@ def test_a_paused_run_keeps_its_onlookers_until_it_has_ended(thresher: Thresher)
 
 def test_a_server_that_stops_sends_its_onlookers_home(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=4)
         run_id = server.upload(message(60), paths=PATH).json()["run_id"]
         with looking_on(server, run_id) as connection:
-            connection.recv(timeout=30)
-            assert server.stop()[0] == 0
+            connection.recv(timeout=GUARD)
+            server.process.send_signal(signal.SIGTERM)
             states, code = until_closed(connection)
+        model.release()
+        assert server.ended()[0] == 0
         assert code == 1012
         assert "finished" not in [state["event"] for state in states]
 
@@ -179,8 +212,12 @@ def test_errors_budget_and_slowest_nodes_are_told(thresher: Thresher) -> None:
 
 def test_server_sent_events_tell_the_same_and_end_for_good(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=4)
         run_id = server.upload(message(30), paths=PATH).json()["run_id"]
-        retry, *events = list(server_sent(server, run_id))
+        told = server_sent(server, run_id)
+        retry, first = next(told), next(told)
+        model.release()
+        events = [first, *told]
         assert retry == {"retry": "1000"}
         states = [json.loads(event["data"]) for event in events]
         assert_law_one(states)
@@ -195,9 +232,12 @@ def test_server_sent_events_tell_the_same_and_end_for_good(thresher: Thresher) -
 
 def test_a_run_that_is_retried_is_told_anew(thresher: Thresher) -> None:
     with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=4)
         run_id = server.upload(message(40), paths=PATH).json()["run_id"]
         server.until(run_id, lambda run: run["nodes"]["succeeded"] >= 4)
         server.client.post(f"/api/v1/runs/{run_id}/cancel")
+        until_stopping(server, run_id)
+        model.release()
         first = list(server_sent(server, run_id))
         assert json.loads(first[-1]["data"])["status"] == "cancelled"
         server.client.post(f"/api/v1/runs/{run_id}/retry", json={"cancelled": True})

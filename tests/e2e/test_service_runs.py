@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command import BUNDLED, Thresher
+from onlookers import looking_on, until_closed, until_stopping
 from server import RunningServer, running_server
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -64,7 +65,8 @@ def test_a_script_of_the_predecessor_waits_for_the_result(server: RunningServer)
 
 
 def test_who_waits_too_short_gets_the_run_as_it_is(thresher: Thresher) -> None:
-    with running_model_server(latency=5.0) as model, running_server(thresher, **by_model(model)) as server:
+    with running_model_server() as model, running_server(thresher, **by_model(model)) as server:
+        model.hold()
         answer = server.upload(message(5), paths=PATH, query={"wait": 0.2})
         assert answer.status_code == 202
         assert answer.json()["finished_at"] is None
@@ -74,10 +76,12 @@ def test_a_killed_server_s_runs_go_on_with_the_next_one(thresher_on: Thresher) -
     count = 40
     with running_model_server(latency=0.05) as model:
         settings = by_model(model)
+        model.hold(after=8)
         with running_server(thresher_on, **settings) as first:
             run_id = first.upload(message(count), paths=PATH).json()["run_id"]
             first.until(run_id, lambda run: run["nodes"]["succeeded"] >= 5)
             first.kill()
+        model.release()
         with running_server(thresher_on, **settings) as second:
             ended = second.until_ended(run_id)
         assert (ended["status"], ended["subtrees_processed"], ended["node_facts_extracted"]) == (
@@ -101,12 +105,17 @@ def test_a_run_that_was_never_begun_goes_on_with_the_next_server(thresher: Thres
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 def test_a_server_that_is_stopped_leaves_its_runs_to_the_next_one(thresher: Thresher, number: str) -> None:
     count = 30
-    with running_model_server(latency=0.1) as model:
+    with running_model_server() as model:
+        model.hold(after=5)
         settings = by_model(model)
         with running_server(thresher, **settings) as first:
             run_id = first.upload(message(count), paths=PATH).json()["run_id"]
             first.until(run_id, lambda run: run["nodes"]["succeeded"] >= 5)
-            code, said = first.stop(signal.Signals[number])
+            with looking_on(first, run_id) as connection:
+                first.process.send_signal(signal.Signals[number])
+                until_closed(connection)  # its runs take up nothing more
+            model.release()
+            code, said = first.ended()
             assert code == 0, said
             assert "Traceback" not in said
         (stopped,) = thresher("runs", "--json", **settings).json
@@ -145,15 +154,21 @@ def test_a_document_that_is_broken_further_down_fails_its_run(server: RunningSer
 
 
 def test_a_run_is_paused_resumed_and_cancelled(thresher: Thresher) -> None:
-    with running_model_server(latency=0.1) as model, running_server(thresher, **by_model(model)) as server:
+    with running_model_server() as model, running_server(thresher, **by_model(model)) as server:
+        model.hold(after=3)
         run_id = server.upload(message(60), paths=PATH).json()["run_id"]
         server.until(run_id, lambda run: run["nodes"]["succeeded"] >= 3)
         assert server.client.post(f"/api/v1/runs/{run_id}/pause").json()["requested"] == "pause"
+        until_stopping(server, run_id)
+        model.release()
         paused = server.until(run_id, lambda run: run["status"] == "paused")
         assert paused["nodes"]["running"] == 0
+        model.hold(after=model.stats()["requests"] + 3)
         assert server.client.post(f"/api/v1/runs/{run_id}/resume").status_code == 200
         server.until(run_id, lambda run: run["nodes"]["succeeded"] > paused["nodes"]["succeeded"])
         server.client.post(f"/api/v1/runs/{run_id}/cancel")
+        until_stopping(server, run_id)
+        model.release()
         cancelled = server.until_ended(run_id)
         assert cancelled["status"] == "cancelled"
         assert cancelled["nodes"]["pending"] == cancelled["nodes"]["running"] == 0

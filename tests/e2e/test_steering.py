@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
-from command import Finished, Thresher, end
+from command import GUARD, Finished, Thresher, end, until_held
 from test_discover import PAX, by_model, pax_document
 
 from thresher.testing.model_server import RunningModelServer, running_model_server
@@ -20,7 +23,7 @@ LONG = 400  # nodes: 30 s of work, more than any command takes to start on a bus
 
 
 class Steered:
-    """A run under way in a process of its own, each node of it taking 0.3 s."""
+    """A run under way in a process of its own, each node of it taking 0.3 s, or as long as it is held."""
 
     def __init__(self, thresher: Thresher, folder: Path, server: RunningModelServer, count: int) -> None:
         self.thresher = thresher
@@ -40,17 +43,26 @@ class Steered:
         while self.requests < requests:
             assert self.process.poll() is None, self.process.communicate()
 
+    def until_said(self, words: str) -> None:
+        """Returns when the run says this on stderr."""
+        assert self.process.stderr is not None
+        while words not in (line := self.process.stderr.readline()):
+            assert line, "it ends without having said that"
+
     def ended(self, process: subprocess.Popen[str] | None = None) -> Finished:
         process = process or self.process
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=GUARD)
         return Finished(process.returncode, out, err)
 
 
-Steer = Callable[[Thresher, int], Steered]
+class Steer(Protocol):
+    """Begins a run of ``count`` nodes; ``held``: its first answers wait for ``server.release()``."""
+
+    def __call__(self, thresher: Thresher, count: int, *, held: bool = False) -> Steered: ...
 
 
 @contextmanager
-def closing(steered: Steered) -> Iterator[None]:
+def ending(steered: Steered) -> Iterator[None]:
     yield
     if steered.process.poll() is None:
         end(steered.process)
@@ -60,10 +72,14 @@ def closing(steered: Steered) -> Iterator[None]:
 def steer(tmp_path: Path) -> Iterator[Steer]:
     with ExitStack() as stack:
 
-        def begin(thresher: Thresher, count: int) -> Steered:
+        def begin(thresher: Thresher, count: int, *, held: bool = False) -> Steered:
             server = stack.enter_context(running_model_server(latency=0.3))
+            if held:
+                server.hold()
             steered = Steered(thresher, tmp_path, server, count)
-            stack.enter_context(closing(steered))
+            stack.enter_context(ending(steered))
+            if held:
+                until_held(server, steered.process, WORKERS)
             return steered
 
         yield begin
@@ -119,7 +135,7 @@ def test_two_processes_on_one_run_both_stop(thresher: Thresher, steer: Steer) ->
 
 
 def test_a_killed_run_is_cancelled_at_once(thresher_on: Thresher, steer: Steer) -> None:
-    run = steer(thresher_on, 40)
+    run = steer(thresher_on, 40, held=True)
     end(run.process)
     cancelled = thresher_on("cancel", run.run_id, "--json")
     assert (cancelled.code, cancelled.err) == (0, "")
@@ -127,24 +143,41 @@ def test_a_killed_run_is_cancelled_at_once(thresher_on: Thresher, steer: Steer) 
     assert (cancelled.json["nodes_open"], cancelled.json["nodes_in_hand"]) == (0, 0)
 
 
-def test_what_has_not_taken_effect_in_time_is_said(thresher: Thresher, steer: Steer) -> None:
-    run = steer(thresher, 40)
-    run.process.send_signal(signal.SIGSTOP)  # it lives, and does nothing
+def is_frozen(pid: int) -> bool:
+    """Whether the system has stopped each of its threads."""
+    stats = [stat.read_text("utf-8") for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def freeze(process: subprocess.Popen[str], database: Path) -> None:
+    """Stops a process that lives on and does nothing, at a moment when it writes nothing: it keeps no lock."""
+    with closing(sqlite3.connect(database, timeout=GUARD, isolation_level=None)) as ours:
+        ours.execute("BEGIN IMMEDIATE")
+        process.send_signal(signal.SIGSTOP)
+        while not is_frozen(process.pid):
+            time.sleep(0.01)
+        ours.execute("ROLLBACK")
+
+
+def test_what_has_not_taken_effect_in_time_is_said(thresher: Thresher, steer: Steer, tmp_path: Path) -> None:
+    run = steer(thresher, 40, held=True)
+    freeze(run.process, tmp_path / "thresher.db")
     late = thresher("pause", run.run_id, "--timeout", "0.5")
     run.process.send_signal(signal.SIGCONT)
     assert (late.code, "not paused yet" in late.out) == (1, True), late.out + late.err
+    run.until_said("Asked to pause.")
+    run.server.release()
     assert run.ended().json["status"] == "paused", "the request stays"
 
 
 def test_watched_from_a_second_process_until_it_ends(thresher: Thresher, steer: Steer) -> None:
-    run = steer(thresher, 40)
-    run.process.send_signal(signal.SIGSTOP)
+    run = steer(thresher, 40, held=True)
     watching, seeing = thresher.start("watch", run.run_id), thresher.start("watch", run.run_id, "--json")
     assert watching.stderr is not None
     assert seeing.stdout is not None
     assert watching.stderr.readline().startswith(f"Watching run {run.run_id} on 40.xml: running.")
     lines = [json.loads(seeing.stdout.readline())]
-    run.process.send_signal(signal.SIGCONT)
+    run.server.release()
     done, seen = run.ended(), run.ended(watching)
     lines += run.ended(seeing).rows
     assert (done.code, seen.code, seeing.returncode) == (0, 0, 0), done.err + seen.err

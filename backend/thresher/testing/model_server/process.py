@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_LOOK = 0.02  # seconds between two looks at the statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,30 @@ class RunningModelServer:
         """Another rate limit from now on; the server must have been started with one."""
         body = json.dumps({"rate": rate, "burst": burst}).encode()
         _asked(urllib.request.Request(f"{self.address}/limit", data=body, method="POST"))  # noqa: S310  # loopback
+
+    def hold(self, after: int = 0) -> None:
+        """Answers wait for ``release``, except those of the first ``after`` requests since the start or the reset.
+
+        Called again with a higher number it gives those that are now among the first.
+        """
+        body = json.dumps({"after": after}).encode()
+        _asked(urllib.request.Request(f"{self.address}/hold", data=body, method="POST"))  # noqa: S310  # loopback
+
+    def until_held(self, count: int = 1, timeout: float = 60.0) -> None:
+        """Returns when so many answers wait.
+
+        Raises:
+            TimeoutError: they do not within ``timeout`` seconds.
+        """
+        until = time.monotonic() + timeout
+        while (held := self.stats()["held"]) < count:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{held} of {count} answers wait after {timeout:g} s.")
+            time.sleep(_LOOK)
+
+    def release(self) -> None:
+        """Gives the answers that wait, and ends the hold."""
+        _asked(urllib.request.Request(f"{self.address}/release", method="POST"))  # noqa: S310  # loopback
 
 
 @contextmanager

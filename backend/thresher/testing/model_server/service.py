@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from thresher.testing.model_server.answers import Answer, Answers, spoiled
 from thresher.testing.model_server.faults import Draw, Fate, Lottery
+from thresher.testing.model_server.hold import Hold
 from thresher.testing.model_server.http import Connection, Reply, Request
 from thresher.testing.model_server.options import Options
 from thresher.testing.model_server.prompt import UnusableRequest
@@ -29,6 +30,7 @@ _HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It w
 class _Case:
     """One request for a completion on its way."""
 
+    number: int  # among all since the start or the last reset, from 1
     answer: Answer
     records: Sequence[SubtreeRecord]  # of each subtree that it asks about
     admission: Admission
@@ -46,11 +48,14 @@ class ModelService:
         self._closed_until = 0.0  # of the loop's clock: what the last Retry-After asked for
         self._first_at = math.inf  # of the loop's clock: when the first completion was asked for
         self._statistics = Statistics()
+        self._hold = Hold()
         self._routes: dict[str, tuple[str, Callable[[], Reply]]] = {
             "/health": ("GET", lambda: _json({"status": "ok"})),
-            "/stats": ("GET", lambda: _json(self._statistics.report())),
+            "/stats": ("GET", lambda: _json({**self._statistics.report(), "held": len(self._hold)})),
             "/reset": ("POST", self._reset),
+            "/release": ("POST", lambda: _json({"released": self._hold.release()})),
         }
+        self._orders = {"/limit": self._change_limit, "/hold": self._begin_hold}
 
     def connected(self) -> None:
         """A client has connected."""
@@ -62,8 +67,8 @@ class ModelService:
 
     def handle(self, request: Request, connection: Connection) -> None:
         """Answers a request now or later, or never, as the options say."""
-        if request.path == "/limit" and request.method == "POST":
-            connection.reply(self._change_limit(request.body))
+        if request.path in self._orders and request.method == "POST":
+            connection.reply(self._orders[request.path](request.body))
         elif request.path.endswith("/chat/completions"):
             if request.method != "POST":
                 connection.reply(_error(405, "Use POST."))
@@ -101,6 +106,16 @@ class ModelService:
         self._bucket.change(rate, burst, self._loop.time())
         return _json({"rate": rate, "burst": burst})
 
+    def _begin_hold(self, body: bytes) -> Reply:
+        """Keeps back what is not answered yet, the first so many requests excepted."""
+        try:
+            after = int(from_json(body)["after"])
+        except (ValueError, TypeError, KeyError):
+            after = -1
+        if after < 0:
+            return _error(400, 'Send {"after": N}, N from 0.')
+        return _json({"after": after, "released": self._hold.begin(after)})
+
     def _lets_in(self, request: Request) -> bool:
         options = self._options
         if options.api_key is not None:
@@ -123,7 +138,7 @@ class ModelService:
         now = self._loop.time()
         self._first_at = min(self._first_at, now)
         totals["too_early"] += now < self._closed_until
-        case = _Case(answer, self._statistics.arrived(answer), self._bucket.admit(now))
+        case = _Case(totals["requests"], answer, self._statistics.arrived(answer), self._bucket.admit(now))
         if case.admission.allowed:
             self._work(case, connection)
         else:
@@ -140,7 +155,7 @@ class ModelService:
         return Reply(reply.status, reply.body, headers=case.admission.headers)
 
     def _work(self, case: _Case, connection: Connection) -> None:
-        """Holds a request for its latency, then lets its fate happen; the client may leave before."""
+        """Keeps a request for its latency, then lets its fate happen; the client may leave before."""
         asked = max(record.requests for record in case.records)
         draw = self._lottery.draw(case.answer.key, asked, len(case.records))
         failing = self._is_failing(case.answer)
@@ -152,14 +167,22 @@ class ModelService:
             self._statistics.totals["hang"] += 1
             connection.on_lost = partial(self._abandon, None)
         elif draw.latency > 0:
-            timer = self._loop.call_later(draw.latency, self._end, case, draw, connection)
-            connection.on_lost = partial(self._abandon, timer)
+            timer = self._loop.call_later(draw.latency, self._due, case, draw, connection)
+            connection.on_lost = partial(self._abandon, timer.cancel)
+        else:
+            self._due(case, draw, connection)
+
+    def _due(self, case: _Case, draw: Draw, connection: Connection) -> None:
+        """The latency has passed."""
+        if self._hold.keeps(case.number):
+            self._hold.park(connection, case.number, partial(self._end, case, draw, connection))
+            connection.on_lost = partial(self._abandon, partial(self._hold.drop, connection))
         else:
             self._end(case, draw, connection)
 
-    def _abandon(self, timer: asyncio.TimerHandle | None) -> None:
-        if timer is not None:
-            timer.cancel()
+    def _abandon(self, forget: Callable[[], None] | None) -> None:
+        if forget is not None:
+            forget()
         self._statistics.left()
         self._statistics.totals["abandoned"] += 1
 

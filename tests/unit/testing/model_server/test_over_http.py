@@ -319,6 +319,102 @@ def test_client_that_leaves_is_counted_as_paid_and_abandoned() -> None:
     assert (stats["paid"], stats["answered"], stats["abandoned"], stats["concurrency"]) == (1, 0, 1, 0)
 
 
+# Holding --------------------------------------------------------------------------------------------------------------
+
+
+def test_held_answers_wait_for_the_release_and_the_first_ones_do_not() -> None:
+    with running_model_server() as server, ThreadPoolExecutor(3) as pool:
+        server.hold(after=2)
+        for subtree in SERVICES[:2]:
+            Client(server).ask(subtree)
+        waiting = [pool.submit(Client(server).ask, subtree) for subtree in SERVICES[2:5]]
+        server.until_held(3)
+        stats = server.stats()
+        assert (stats["held"], stats["answered"], stats["concurrency"]) == (3, 2, 3)
+        assert not any(answer.done() for answer in waiting)
+        server.release()
+        assert [content(answer.result())["node_type"] for answer in waiting] == ["Service"] * 3
+        Client(server).ask(SERVICES[5])
+        stats = server.stats()
+    assert (stats["held"], stats["answered"], stats["concurrency"], stats["abandoned"]) == (0, 6, 0, 0)
+
+
+def test_a_higher_hold_gives_those_that_are_now_among_the_first() -> None:
+    with running_model_server() as server, ThreadPoolExecutor(3) as pool:
+        server.hold(after=0)
+        waiting = []
+        for count, subtree in enumerate(SERVICES[:3], start=1):
+            waiting.append(pool.submit(Client(server).ask, subtree))
+            server.until_held(count)
+        server.hold(after=2)
+        assert [content(answer.result())["fields"][0]["value"] for answer in waiting[:2]] == ["SVC0", "SVC1"]
+        assert (server.stats()["held"], waiting[2].done()) == (1, False)
+        server.hold(after=1)
+        assert server.stats()["held"] == 1
+        server.release()
+        waiting[2].result()
+
+
+def test_a_hold_keeps_what_already_waits_for_its_latency() -> None:
+    with running_model_server(latency=2.0) as server, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(Client(server).ask, SERVICES[0])
+        while not server.stats()["concurrency"]:
+            assert not waiting.done()
+        server.hold()
+        server.until_held(1)
+        server.release()
+        assert content(waiting.result())["node_type"] == "Service"
+
+
+def test_faults_are_held_like_answers_and_refusals_are_not() -> None:
+    with running_model_server(error_500=1.0, rate=0.01, burst=1) as server, ThreadPoolExecutor(1) as pool:
+        server.hold()
+        waiting = pool.submit(Client(server).post, SERVICES[0])
+        server.until_held(1)
+        assert Client(server).post(SERVICES[1])[0] == 429
+        server.release()
+        assert waiting.result()[0] == 500
+
+
+def test_client_that_leaves_while_it_is_held_is_abandoned() -> None:
+    with running_model_server() as server:
+        server.hold()
+        with pytest.raises(TimeoutError):
+            Client(server, timeout=0.2).post(SERVICES[0])
+        while server.stats()["held"]:
+            pass
+        server.release()
+        stats = server.stats()
+    assert (stats["paid"], stats["answered"], stats["abandoned"], stats["concurrency"]) == (1, 0, 1, 0)
+
+
+def test_reset_counts_anew_and_releases_nothing() -> None:
+    with running_model_server() as server, ThreadPoolExecutor(2) as pool:
+        server.hold(after=1)
+        Client(server).ask(SERVICES[0])
+        waiting = [pool.submit(Client(server).ask, SERVICES[1])]
+        server.until_held(1)
+        server.reset()
+        assert server.stats()["held"] == 1
+        Client(server).ask(SERVICES[2])
+        waiting.append(pool.submit(Client(server).ask, SERVICES[3]))
+        server.until_held(2)
+        server.release()
+        assert [content(answer.result())["node_type"] for answer in waiting] == ["Service"] * 2
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"after": -1}', b'{"after": "x"}', b'{"after": null}'])
+def test_a_hold_of_what_is_no_number_is_refused(client: Client, server: RunningModelServer, body: bytes) -> None:
+    assert client.send("POST", "/hold", body)[0] == 400
+    assert content(client.ask(SERVICES[0]))["node_type"] == "Service"
+    assert server.stats()["held"] == 0
+
+
+def test_who_waits_for_a_hold_that_does_not_come_is_told(server: RunningModelServer) -> None:
+    with pytest.raises(TimeoutError, match="0 of 1 answers wait"):
+        server.until_held(1, timeout=0.1)
+
+
 # Limits ---------------------------------------------------------------------------------------------------------------
 
 
