@@ -36,7 +36,7 @@ KILLED = -9
 PARTIAL = 3
 MOST_LOSSES = RunnerOptions().max_losses
 # Each point with the number of the call that is the last: so late that the process has done some of its work.
-EARLY = {"claim": 3, "request": 15, "finish": 12, "commit": 12}
+EARLY = {"claim": 3, "request": 15, "finish": 12, "commit": 6}
 POINTS = [f"{moment}-{step}" for step in EARLY for moment in ("before", "after")]
 
 
@@ -198,7 +198,7 @@ def assert_only_what_was_in_flight_is_paid_again(victim: Victim, rows: Rows, nod
 def test_twenty_kills_at_named_points_and_at_random_lose_nothing_and_do_nothing_twice(
     thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
 ) -> None:
-    nodes, dice = 800, random.Random(3)
+    nodes, dice = 500, random.Random(3)
     with running_model_server(latency=0.02) as server:
         victim = Victim(thresher, document(tmp_path, nodes), server, by_model(server))
         kill(victim, POINTS, dice, [dice.randrange(11, 25) for _ in range(12)])
@@ -211,7 +211,7 @@ def test_twenty_kills_at_named_points_and_at_random_lose_nothing_and_do_nothing_
 @pytest.mark.postgres
 @pytest.mark.timeout(600)
 def test_six_kills_on_postgres_lose_nothing_and_do_nothing_twice(tmp_path: Path, postgres_url: str) -> None:
-    nodes, dice = 400, random.Random(4)
+    nodes, dice = 150, random.Random(4)
     points = ["after-claim", "after-request", "before-commit", "after-commit"]
     rows = Rows(postgres_url)
     with running_model_server(latency=0.02) as server:
