@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -223,6 +224,29 @@ def test_six_kills_on_postgres_lose_nothing_and_do_nothing_twice(tmp_path: Path,
         assert_each_node_has_one_outcome(rows, nodes)
         assert_only_what_was_in_flight_is_paid_again(victim, rows, nodes)
     rows.engine.dispose()
+
+
+def test_a_process_that_was_stopped_for_longer_than_its_leases_last_pays_for_nothing_twice(
+    thresher: Thresher, sqlite_rows: Rows, tmp_path: Path
+) -> None:
+    """A laptop that was closed: what the process has in hand is still its own when it wakes."""
+    nodes = 30
+    with running_model_server() as server:
+        server.hold()
+        settings = by_model(server, LEASE_SECONDS="3")
+        run = thresher.start("discover", document(tmp_path, nodes), *PAX, "--json", **settings)
+        until_held(server, run, WORKERS)
+        run.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        run.send_signal(signal.SIGCONT)
+        time.sleep(2)  # it looks for lost nodes more often than that
+        server.release()
+        out, err = run.communicate(timeout=GUARD)
+        requests = server.stats()["requests"]
+    assert run.returncode == 0, err
+    assert (json.loads(out)["status"], requests) == ("succeeded", nodes)
+    assert_each_node_has_one_outcome(sqlite_rows, nodes)
+    assert sqlite_rows.all("SELECT status, count(*) FROM attempts GROUP BY status") == [("succeeded", nodes)]
 
 
 @pytest.fixture(scope="module")
