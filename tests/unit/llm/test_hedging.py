@@ -79,8 +79,8 @@ class BehindSecond(Slow):
         self._second = SimpleQueue[Thread]()
 
     def __call__(self, began: Callable[[], None], waits: bool) -> ModelReply:  # noqa: FBT001 # see hedging.Ask
-        began()
         if waits:
+            began()
             self._second.get(timeout=30).join(30)
             self.first_may_end.set()
         else:
@@ -104,6 +104,7 @@ def test_the_first_answer_is_taken(hedge: Hedge) -> None:
 
 def test_a_second_request_that_fails_leaves_the_first(hedge: Hedge) -> None:
     assert hedge.send(BehindSecond(TransientLLMError("500"))) == FIRST
+    assert hedge.sent == 1
 
 
 def test_where_no_second_one_may_be_sent_the_first_is_waited_for(hedge: Hedge) -> None:
