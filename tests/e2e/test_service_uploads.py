@@ -155,7 +155,7 @@ def test_no_form_and_no_document_brings_the_server_down(server: RunningServer, t
 def test_facts_are_streamed_in_constant_memory(thresher: Thresher) -> None:
     count = 20_000
     document = b"<PaxList>" + b"".join(b"<Pax><Id>P%d</Id></Pax>" % number for number in range(count)) + b"</PaxList>"
-    with running_server(thresher, PROCESSING_MODE="batch", BATCH_MAX_ITEMS="200") as server:
+    with running_server(thresher, PROCESSING_MODE="parallel") as server:
         run_id = server.upload(document, paths="/PaxList/Pax").json()["run_id"]
         server.until(run_id, lambda run: run["finished_at"] is not None, timeout=110)
         process = psutil.Process(server.process.pid)
