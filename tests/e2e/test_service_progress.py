@@ -162,7 +162,7 @@ def test_a_paused_run_keeps_its_onlookers_until_it_has_ended(thresher: Thresher)
                     seen.append(json.loads(connection.recv(timeout=GUARD)))
 
             def steer(action: str) -> None:
-                until(lambda state: state["status"] == "running")
+                model.until_held()  # a node is in hand: the run cannot stop without a word
                 server.client.post(f"/api/v1/runs/{run_id}/{action}")
                 until(lambda state: state["stopping"] is not None)
                 model.release()
