@@ -164,8 +164,8 @@ class Channel:
             self._change()
 
     def _has_been_told(self, frame: Frame) -> bool:
-        """Whether the last one, which is not old, says the same."""
-        if self.newest is None:
+        """Whether the last one, which is not old, says the same; never of a run, whose seconds go on."""
+        if self.newest is None or not self._topic.is_mixed:
             return False
         last, new = self.newest.moment, frame.moment
         is_old = (new.told_at - last.told_at).total_seconds() >= LONGEST_GAP
