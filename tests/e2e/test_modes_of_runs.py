@@ -43,6 +43,7 @@ def test_a_batch_asks_less_often_and_finds_the_same_facts(
     alone = sum(fallback["nodes"] for fallback in result["fallbacks"])
     assert result["requests"] == stats["requests"]
     assert result["requests"] - alone - stats["error_500"] <= 120 / 4
+    assert result["requests"] <= 120 / 2
     expected = [{**fact, "extractor": "openai:test-model"} for fact in facts_of(thresher, structural["run_id"])]
     found = facts_of(thresher, result["run_id"])
     assert [fact["fields"] for fact in found] == [fact["fields"] for fact in expected]

@@ -33,7 +33,7 @@ INSTALL_HINT = (
 )
 GGUF_MAGIC = b"GGUF"
 ERRORS_ONLY = 1  # llama.cpp's verbosity
-ANSWER_TIMEOUT = 30.0  # seconds for the first answer of a server that has loaded its model
+ANSWER_TIMEOUT = 120.0  # seconds for the first token: a large model may come off a slow disk only now
 STOP_TIMEOUT = 10.0  # seconds that a child gets to end by itself
 
 

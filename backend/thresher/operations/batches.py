@@ -161,8 +161,8 @@ def retry(service: Service, batch: Batch, *, cancelled: bool) -> tuple[Batch, in
     """
     states = {RunStatus.FAILED, RunStatus.PARTIAL, *((RunStatus.CANCELLED,) if cancelled else ())}
     run_ids = repository.runs_of_batch(service.db, batch.batch_id, states)
-    count = sum(_retried(service, run_id, cancelled=cancelled) for run_id in run_ids)
-    count += repository.retry_documents(service.db, batch.batch_id, cancelled=cancelled, reopen=count > 0)
+    count = repository.retry_documents(service.db, batch.batch_id, cancelled=cancelled, reopen=bool(run_ids))
+    count += sum(_retried(service, run_id, cancelled=cancelled) for run_id in run_ids)
     if not count:
         raise StateConflict(f"Batch {batch.batch_id} has nothing that has failed.")
     reopened = repository.get_batch(service.db, batch.batch_id)
